@@ -1,0 +1,34 @@
+# Everything runs in .venv; the first target that needs it builds it.
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test lint format bench clean
+
+demo: .venv/.ready ## set up, then train the quickstart network and write its report
+	$(BIN)/cellfree run scenarios/quickstart.yaml
+
+test: .venv/.ready ## set up, then run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready ## format, lint, types and layers, changing nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.ready ## speed, as ratios measured side by side
+	$(BIN)/cellfree bench
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

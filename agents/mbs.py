@@ -1,0 +1,125 @@
+"""The macro base station as an actor: an async barrier in front of the coordinator role.
+
+    SBS actors ── exchange(station, phase, step, bundle) ──►  slot (phase, step)
+                                                              when the whole roster is there: close it, on one thread
+    SBS actors ◄── bundle ──────────────────────────────────  one future per slot
+
+Every call that waits, waits for the slot's future; `abort` fails all of them, so nobody waits for a dead station.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.station import make_context
+from cellfree_sim.downlink.roles import CoordinatorRole, Round
+from cellfree_sim.errors import RunFailedError
+from cellfree_sim.results.state import pack_state, unpack_state
+
+ROWS_EVERY_S = 0.2  # metrics go out at most this often
+
+
+@dataclass
+class _Slot:
+    """The uploads of one round, and the answers once it is closed."""
+
+    answers: asyncio.Future[dict[str, bytes]]
+    uploads: dict[str, bytes] = field(default_factory=dict)
+
+
+class Mbs:
+    """Actor of the macro base station; everything it computes, it computes on one thread."""
+
+    def __init__(self, scenario_json: str, gpus: float) -> None:
+        context = make_context(scenario_json, gpus)
+        self._device = context.device
+        self._role: CoordinatorRole = context.scenario.downlink.algorithm.coordinator(context)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
+        self._slots: dict[Round, _Slot] = {}
+        self._failure: str | None = None
+        self._rows: list[dict[str, Any]] = []
+        self._new_rows = asyncio.Event()
+
+    async def ready(self) -> str:
+        """Where this station runs: process id and device."""
+        return f"{os.getpid()} {self._device}"
+
+    async def exchange(self, station: str, phase: str, step: int, bundle: bytes) -> bytes:
+        """Hand in a station's part of a round; returns the MBS's answer when the round is closed."""
+        if self._failure is not None:
+            raise RunFailedError(self._failure)
+        exchange = Round(phase, step)  # type: ignore[arg-type]
+        slot = self._slots.get(exchange)
+        if slot is None:
+            slot = self._slots[exchange] = _Slot(asyncio.get_running_loop().create_future())
+        slot.uploads[station] = bundle
+        if all(name in slot.uploads for name in self._role.roster):
+            await self._close(exchange, self._slots.pop(exchange))
+        return (await asyncio.shield(slot.answers))[station]
+
+    async def hold(self) -> None:
+        """Let the stations stop at the next round boundary."""
+        self._role.hold()
+
+    async def abort(self, reason: str) -> None:
+        """Fail everybody who waits, and everybody who comes."""
+        self._failure = reason
+        for slot in self._slots.values():
+            if not slot.answers.done():
+                slot.answers.set_exception(RunFailedError(reason))
+                slot.answers.exception()  # nobody may be left to look at it
+        self._slots.clear()
+
+    async def rows(self, wait_s: float) -> bytes:
+        """Metrics of the rounds closed since the last call; waits for the first of them, `wait_s` at most."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._new_rows.wait(), wait_s)
+            await asyncio.sleep(min(ROWS_EVERY_S, wait_s))
+        self._new_rows.clear()
+        rows, self._rows = self._rows, []
+        return pack_state(rows)
+
+    async def measure_references(self) -> None:
+        """Run the reference algorithms on the channels of the test round."""
+        await self._compute(self._role.measure_references)
+
+    async def test_rates(self) -> bytes:
+        """Packed rates of the algorithm and of each reference."""
+        return pack_state(self._role.test_rates())
+
+    async def facts(self) -> bytes:
+        """Packed facts for the summary."""
+        return pack_state(self._role.facts())
+
+    async def drain_ledger(self) -> bytes:
+        """The MBS's book since the last call."""
+        return self._role.drain_ledger()
+
+    async def state(self) -> bytes:
+        """Packed state of the role."""
+        packed: bytes = await self._compute(lambda: pack_state(self._role.state()))
+        return packed
+
+    async def load_state(self, state: bytes) -> None:
+        """Become the MBS that `state` was taken from."""
+        await self._compute(lambda: self._role.load_state(unpack_state(state)))
+
+    async def _close(self, exchange: Round, slot: _Slot) -> None:
+        try:
+            answers = await self._compute(lambda: self._role.close(exchange, slot.uploads))
+        except Exception as error:
+            slot.answers.set_exception(error)
+            slot.answers.exception()
+            return
+        self._rows += self._role.drain_metrics()
+        if self._rows:
+            self._new_rows.set()
+        slot.answers.set_result(answers)
+
+    async def _compute(self, work: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

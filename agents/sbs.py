@@ -1,0 +1,73 @@
+"""A small base station as an actor: it drives its role, and moves bundles between the role and the MBS."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agents.station import make_context
+from cellfree_sim.downlink.roles import Round, StationRole
+from cellfree_sim.progress import progress_over_splits
+from cellfree_sim.results.state import pack_state, unpack_state
+
+PROGRESS_EVERY_S = 0.5
+
+
+class Sbs:
+    """Actor of one SBS. Its methods run one at a time; a round waits in `exchange` at the MBS."""
+
+    def __init__(self, scenario_json: str, name: str, gpus: float, mbs: Any, controller: Any) -> None:
+        context = make_context(scenario_json, gpus)
+        self._device = context.device
+        self._scenario = context.scenario
+        self._role: StationRole = context.scenario.downlink.algorithm.station(context, name)
+        self._name = name
+        self._mbs = mbs
+        self._controller = controller
+
+    def prepare(self) -> str:
+        """Make channels and policy, then join; returns where this station runs, for the summary."""
+        self._role.prepare(progress_over_splits(self._scenario, self._report()))
+        self._exchange(Round("setup", 0), self._role.join())
+        return f"{os.getpid()} {self._device}"
+
+    def advance(self, until: int) -> int:
+        """Train until step `until` is done, or until the MBS says hold; returns the step reached."""
+        while (exchange := self._role.next_round(until)) is not None:
+            self._exchange(exchange, self._role.upload(exchange))
+        return self._role.step
+
+    def measure(self) -> None:
+        """Report the test split."""
+        self._exchange(Round("test", self._role.step), self._role.measure("test"))
+
+    def drain_ledger(self) -> bytes:
+        """The station's book since the last call."""
+        return self._role.drain_ledger()
+
+    def state(self) -> bytes:
+        """Packed state of the role."""
+        return pack_state(self._role.state())
+
+    def load_state(self, state: bytes) -> None:
+        """Become the station that `state` was taken from."""
+        self._role.load_state(unpack_state(state))
+
+    def _exchange(self, exchange: Round, bundle: bytes) -> None:
+        import ray
+
+        self._role.absorb(ray.get(self._mbs.exchange.remote(self._name, exchange.phase, exchange.step, bundle)))
+
+    def _report(self) -> Callable[[int, int], None]:
+        told_at = 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal told_at
+            now = time.monotonic()
+            if done == total or now - told_at >= PROGRESS_EVERY_S:
+                told_at = now
+                self._controller.channels.remote(self._name, done, total)
+
+        return report

@@ -1,0 +1,20 @@
+"""What every station's process does first."""
+
+from __future__ import annotations
+
+from cellfree_sim.devices import choose_device
+from cellfree_sim.downlink.roles import Context
+from cellfree_sim.network import build_network
+from cellfree_sim.scenario.schema import Scenario
+
+
+def make_context(scenario_json: str, gpus: float) -> Context:
+    """Scenario, network and device of a station's process; one torch thread, so that sums have one order everywhere.
+
+    The device is what torch really has: Ray hands out GPU numbers on machines without any.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    scenario = Scenario.model_validate_json(scenario_json)
+    return Context(scenario, build_network(scenario), choose_device("auto" if gpus > 0 else 0))

@@ -1,0 +1,1 @@
+"""Channel models; one module each (see `cellfree_sim.channel.base.ChannelModel`)."""

@@ -1,0 +1,77 @@
+"""The channels of one station: the request made from a scenario, answered by the model or by the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellfree_sim import seeds
+from cellfree_sim.channel import cache
+from cellfree_sim.channel.base import ChannelModel, ChannelRequest, Channels, Progress
+from cellfree_sim.errors import ChannelError
+from cellfree_sim.network.users import SPLITS, Split, draw_users
+
+if TYPE_CHECKING:
+    from cellfree_sim.network.graph import Network
+    from cellfree_sim.scenario.schema import Scenario
+
+
+def check_channels(scenario: Scenario) -> None:
+    """Raise `ChannelError` where the channel model cannot serve the scenario, before anything is generated."""
+    scenario.channel.model.check(scenario)
+
+
+def channel_request(scenario: Scenario, network: Network, station: str, split: Split) -> ChannelRequest:
+    """What `station` asks of the channel model for `split`; its seed is ``("channel", station, split)`` of the run."""
+    sizes = scenario.channel.realisations
+    earlier = SPLITS[: SPLITS.index(split)]
+    return ChannelRequest(
+        station=station,
+        station_index=network.stations.index(station),
+        stations=len(network.stations),
+        site_m=network.position(station),
+        antennas=scenario.network.sbs.antennas,
+        user_antennas=scenario.network.users.antennas,
+        radio=scenario.radio,
+        users=draw_users(scenario, split),
+        split=split,
+        first_realisation=sum(getattr(sizes, other) for other in earlier),
+        seed=seeds.integer(scenario.seed, "channel", station, split),
+    )
+
+
+def station_channels(
+    scenario: Scenario, network: Network, station: str, split: Split, progress: Progress | None = None
+) -> Channels:
+    """Channels between `station` and all users in the realisations of `split`, complex64 [R, N, T, I, r].
+
+    Not scaled: |H|^2 is the path gain. They depend on the scenario's seed, the station's name and place and the user
+    drops, on no other station, and are the same in any process. Realisations that were made before come from the cache
+    (`cellfree_sim.channel.cache`). Raises `ChannelError` where they cannot be made.
+    """
+    model: ChannelModel = scenario.channel.model
+    request = channel_request(scenario, network, station, split)
+    key = cache.key_of(model, request) if scenario.channel.cache and model.cacheable else None
+    found = cache.load(key, request.shape) if key else None
+    if found is not None:
+        if progress is not None:
+            progress(len(found), len(found))
+        return found
+    channels = model.generate(request, progress)
+    _check_channels_of(channels, request, model.name)
+    if key:
+        cache.store(key, channels)
+    return channels
+
+
+def _check_channels_of(channels: Channels, request: ChannelRequest, model: str) -> None:
+    if channels.shape != request.shape or channels.dtype != np.complex64:
+        raise AssertionError(f"{model} made {channels.dtype} {channels.shape}, asked for complex64 {request.shape}")
+    finite = np.isfinite(channels.view(np.float32)).reshape(len(channels), -1).all(axis=1)
+    if not finite.all():
+        drop = int(np.argmin(finite))
+        raise ChannelError(
+            f"channel.model '{model}': the channel of station '{request.station}' in {request.split} realisation "
+            f"{drop} is not finite; does a user stand where the antenna is?"
+        )

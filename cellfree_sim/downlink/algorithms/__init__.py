@@ -1,0 +1,1 @@
+"""Downlink algorithms, one file each; see `cellfree_sim.downlink.roles.Algorithm`."""

@@ -1,0 +1,52 @@
+"""Dense policies: the paper's network as printed, and with the choices that make it work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from cellfree_sim.downlink.policy import Policy, PolicyShape
+from cellfree_sim.scenario.extensions import POLICIES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Cells = Annotated[int, Field(ge=1, le=65536)]
+
+
+@POLICIES.register
+class Dense(Policy):
+    """Fully connected network on log gains and directions; soft allocation in training; power normalised to P_max."""
+
+    name: Literal["dense"] = "dense"
+    hidden: tuple[Cells, ...] = Field(
+        (512, 1024, 512), min_length=1, max_length=16, description="cells of each hidden layer"
+    )
+
+    def build(self, shape: PolicyShape, seed: int) -> nn.Module:
+        """See `Policy.build`."""
+        from cellfree_sim.downlink.networks.common import seeded
+        from cellfree_sim.downlink.networks.dense import DenseNetwork
+
+        return seeded(seed, lambda: DenseNetwork(shape, self.hidden))
+
+
+@POLICIES.register
+class Paper(Policy):
+    """The paper's network to the letter: straight-through binary allocation, power left to the Huber task."""
+
+    name: Literal["paper"] = "paper"
+    hidden: tuple[Cells, ...] = Field(
+        (512, 1024, 512), min_length=1, max_length=16, description="cells of each hidden layer"
+    )
+    input_scale: float = Field(
+        1.0, gt=0, le=1e12, description="factor on the channel (in units of sqrt(sigma^2 / P_max))"
+    )
+
+    def build(self, shape: PolicyShape, seed: int) -> nn.Module:
+        """See `Policy.build`."""
+        from cellfree_sim.downlink.networks.common import seeded
+        from cellfree_sim.downlink.networks.dense import PaperNetwork
+
+        return seeded(seed, lambda: PaperNetwork(shape, self.hidden, self.input_scale))

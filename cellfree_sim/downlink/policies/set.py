@@ -1,0 +1,32 @@
+"""The set policy: permutation-equivariant over users and subcarriers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from cellfree_sim.downlink.policy import Policy, PolicyShape
+from cellfree_sim.scenario.extensions import POLICIES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@POLICIES.register
+class Set(Policy):
+    """A small network shared by all users and subcarriers, with structured beams; serves any number of either."""
+
+    name: Literal["set"] = "set"
+    width: int = Field(64, ge=4, le=4096, description="features of each user and subcarrier")
+    layers: int = Field(2, ge=1, le=32, description="permutation-equivariant layers")
+    threshold: float = Field(
+        0.02, gt=0, lt=1, description="power, in units of P_max / N, above which a link counts as allocated"
+    )
+
+    def build(self, shape: PolicyShape, seed: int) -> nn.Module:
+        """See `Policy.build`."""
+        from cellfree_sim.downlink.networks.common import seeded
+        from cellfree_sim.downlink.networks.set_network import SetNetwork
+
+        return seeded(seed, lambda: SetNetwork(shape, self.width, self.layers, self.threshold))

@@ -1,0 +1,147 @@
+"""What an engine asks of an algorithm: one role for each station, one for the coordinator at the MBS.
+
+A role is a plain object: no process, no Ray, no clock of its own but the simulated one. Engines move bytes between
+roles:
+
+    engine                    station role                     coordinator role
+    prepare()           ──►   channels, model, optimiser
+    join()              ──►   bundle ───────────────────────►  close("setup", 0, …)  ──► bundle per station ──► absorb()
+    next_round(until)   ──►   ("training", k) or None
+    upload(round)       ──►   bundle ───────────────────────►  close("training", k, …) ► bundle per station ──► absorb()
+    measure("test")     ──►   bundle ───────────────────────►  close("test", k, …)
+
+A *bundle* is what crosses the process boundary: frames and the simulated times at which they arrived. `close` is called
+once per round, when the uploads of the whole roster are there (the barrier), and takes them in any order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cellfree_sim.registry import Named
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellfree_sim.backhaul.messages import Phase
+    from cellfree_sim.network import Network
+    from cellfree_sim.scenario.schema import Scenario
+
+Progress = Callable[[str, int, int], None]
+
+
+class Round(NamedTuple):
+    """One exchange between all stations and the MBS: what it is for, and the training step it belongs to."""
+
+    phase: Phase
+    step: int
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every role is made from: the scenario, its network, and the torch device to compute on."""
+
+    scenario: Scenario
+    network: Network
+    device: str = "cpu"
+
+
+class StationRole(ABC):
+    """One SBS: its channels, its policy, its book."""
+
+    name: str
+    step: int
+
+    @abstractmethod
+    def prepare(self, progress: Progress | None = None) -> None:
+        """Make the station's channels (from its own seed) and its policy. `progress(split, done, total)` is told."""
+
+    @abstractmethod
+    def join(self) -> bytes:
+        """Bundle that announces the station."""
+
+    @abstractmethod
+    def next_round(self, until: int) -> Round | None:
+        """The next round before training step `until` is completed, or None at `until` or where the MBS said hold."""
+
+    @abstractmethod
+    def upload(self, exchange: Round) -> bytes:
+        """Compute the station's part of a round; returns the bundle for the MBS."""
+
+    @abstractmethod
+    def absorb(self, bundle: bytes) -> None:
+        """Take the MBS's answer to the last upload and learn from it."""
+
+    @abstractmethod
+    def measure(self, phase: Phase) -> bytes:
+        """Bundle with the channels and decisions of a held-out split, so that rates can be measured."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed station needs, as nested maps of tensors and plain values."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Become the station that `state` was taken from (after `prepare`)."""
+
+    @abstractmethod
+    def drain_ledger(self) -> bytes:
+        """The station's book since the last call."""
+
+
+class CoordinatorRole(ABC):
+    """The MBS: closes rounds, measures, keeps the simulated clock of the backhaul and its own book."""
+
+    roster: tuple[str, ...]
+
+    @abstractmethod
+    def close(self, exchange: Round, uploads: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Close a round with the upload of every station in the roster; returns each station's answer."""
+
+    @abstractmethod
+    def hold(self) -> None:
+        """Let the stations stop at the next training round boundary."""
+
+    @abstractmethod
+    def measure_references(self, progress: Progress | None = None) -> None:
+        """Run the reference algorithms on the test realisations that the stations reported."""
+
+    @abstractmethod
+    def test_rates(self) -> dict[str, NDArray[np.float64]]:
+        """Per-user rates [realisation, user] on the test split, bit/s/Hz, of the algorithm and of each reference."""
+
+    @abstractmethod
+    def drain_metrics(self) -> list[dict[str, Any]]:
+        """Rows of the rounds closed since the last call."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What the summary says about learning: parameters and FLOPs per station, loss weights, power violation."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Everything that a resumed coordinator needs."""
+
+    @abstractmethod
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Become the coordinator that `state` was taken from."""
+
+    @abstractmethod
+    def drain_ledger(self) -> bytes:
+        """The MBS's book since the last call."""
+
+
+class Algorithm(Named):
+    """A downlink algorithm: makes the roles that carry it out."""
+
+    def station(self, context: Context, name: str) -> StationRole:
+        """The role of the SBS called `name`."""
+        raise NotImplementedError
+
+    def coordinator(self, context: Context) -> CoordinatorRole:
+        """The role of the MBS."""
+        raise NotImplementedError

@@ -1,0 +1,47 @@
+"""What every loss scheme is: it turns rates and powers into task losses and one joint loss per realisation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from cellfree_sim.registry import Named
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LossScheme(Named):
+    """Options of a loss scheme.
+
+    The tasks are those of (8) to (10), in this order: the objective f = -sum_i alpha_i r_i, the rate constraints
+    g_i = r_min - r_i of the I users, and the power constraints l_b = power_b - P_max of the B stations.
+
+    Attributes:
+        uses_beta: whether the joint loss has learned weights; where not, policies have no beta head (K = 0).
+    """
+
+    uses_beta: ClassVar[bool]
+
+    @abstractmethod
+    def evaluate(
+        self, rates: Tensor, excess_power: Tensor, beta: Tensor, min_rate: float, weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Joint loss and task losses of each realisation.
+
+        Args:
+            rates: r, [S, I], bit/s/Hz.
+            excess_power: l, [S, B], power minus budget in units of the budget.
+            beta: mean of the stations' learned weights (20), [S, K]; K = 1 + I + B, or 0 where `uses_beta` is false.
+            min_rate: r_min, bit/s/Hz.
+            weights: alpha, [I]; all 1 by default.
+
+        Returns:
+            The joint loss [S], to be averaged over the batch (18), and the task losses [S, 1 + I + B].
+        """
+
+
+def objective(rates: Tensor, weights: Tensor | None) -> Tensor:
+    """f = -sum_i alpha_i r_i, [S, 1]."""
+    weighted = rates if weights is None else rates * weights
+    return -weighted.sum(-1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Loss schemes, one module each."""

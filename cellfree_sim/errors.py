@@ -1,0 +1,43 @@
+"""Errors that a person meets. The text of each is one line: what, where, what was found, what is allowed.
+
+The command line turns them into an exit status: 2 for `UserError` (bad usage, scenario or resources), 1 for any other
+`CellfreeError`. Neither shows a traceback.
+"""
+
+from __future__ import annotations
+
+
+class CellfreeError(Exception):
+    """Base of all errors this project raises on purpose."""
+
+    exit_status = 1
+
+
+class UserError(CellfreeError, ValueError):
+    """Something the user gave cannot be used; nothing was changed."""
+
+    exit_status = 2
+
+
+class ScenarioError(UserError):
+    """A scenario, or an override of one of its keys, is not valid."""
+
+
+class ResourceShortError(UserError):
+    """The cluster does not have what the scenario asks for."""
+
+
+class ChannelError(UserError):
+    """A channel cannot be made: a trace file that does not fit, or a model without its library."""
+
+
+class RunFolderError(UserError):
+    """A run folder is missing, taken, or not readable."""
+
+
+class FrameError(CellfreeError, ValueError):
+    """A frame was refused: truncated, oversized, mistyped, foreign, or of an unknown kind."""
+
+
+class RunFailedError(CellfreeError):
+    """A run ended before its last step: a station died, a barrier timed out, training diverged."""

@@ -1,0 +1,1 @@
+"""Backhaul topologies; one module each (see `cellfree_sim.network.base.Topology`)."""

@@ -1,0 +1,214 @@
+"""Numbers of a run, computed from the files of its folder and nothing else.
+
+Everything that the report says and the figures draw comes from here, so that a number has one definition: rates are
+bit/s/Hz, bytes are lengths of frames, and first attempts only (a frame sent again is counted apart).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from cellfree_sim.errors import RunFolderError
+from cellfree_sim.results.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PURPOSES = ("training", "execution", "measurement", "control")
+PURPOSE_OF_PHASE = {
+    "training": "training",
+    "execution": "execution",
+    "validation": "measurement",
+    "test": "measurement",
+    "setup": "control",
+    "control": "control",
+}
+TIME_PARTS = ("compute_s", "queue_s", "transfer_s")
+BOLTZMANN_J_PER_K = 1.380649e-23
+REFERENCE_TEMPERATURE_K = 290.0
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The files of a run, read."""
+
+    folder: RunFolder
+    scenario_text: str
+    scenario: dict[str, Any]
+    summary: dict[str, Any]
+    topology: dict[str, Any]
+    metrics: pd.DataFrame
+    backhaul: pd.DataFrame
+    rates: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return str(self.summary.get("name") or self.scenario.get("name") or self.folder.path.name)
+
+    @property
+    def algorithm(self) -> str:
+        """Name of the algorithm that was trained."""
+        named = self.summary.get("downlink", {}).get("algorithm") or setting(self.scenario, "downlink", "algorithm")
+        return str(named["name"] if isinstance(named, dict) else named or "dmtssl")
+
+    @property
+    def min_rate(self) -> float | None:
+        """Minimum rate of each user, bit/s/Hz; None where the scenario does not say."""
+        return number(self.scenario, "network", "users", "min_rate_bps_hz")
+
+    @property
+    def first_attempts(self) -> pd.DataFrame:
+        """Frames without those that were sent again, each with its purpose."""
+        frames = self.backhaul[self.backhaul["attempt"] == 0].copy()
+        frames["purpose"] = frames["phase"].map(PURPOSE_OF_PHASE).fillna("control")
+        return frames
+
+
+def load_run(path: Path | str) -> RunData:
+    """Read a run folder, of a run that is done, was interrupted, or goes on.
+
+    Raises:
+        RunFolderError: it is no run folder, or a file in it is damaged.
+    """
+    folder = RunFolder.open(path)
+    text = folder.scenario_text()
+    return RunData(
+        folder=folder,
+        scenario_text=text,
+        scenario=_parse(folder.scenario_path, text),
+        summary=folder.summary(),
+        topology=folder.topology(),
+        metrics=folder.metrics(),
+        backhaul=folder.backhaul(),
+        rates=folder.rates(),
+    )
+
+
+def setting(scenario: Mapping[str, Any], *keys: str) -> Any:
+    """Value under a path of keys; None where there is no such key."""
+    value: Any = scenario
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def number(scenario: Mapping[str, Any], *keys: str) -> float | None:
+    """Number under a path of keys; None where there is none."""
+    value = setting(scenario, *keys)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one algorithm did on the held-out realisations.
+
+    Attributes:
+        sum_rate, sum_rate_se: mean over realisations of the users' rates added up, and its standard error.
+        satisfied: share of users, over all realisations, whose rate reaches the minimum; None where there is none.
+        difference, difference_se: the learned algorithm's sum rate minus this one's, realisation by realisation: mean
+            and standard error; NaN for the learned algorithm itself.
+    """
+
+    algorithm: str
+    learned: bool
+    realisations: int
+    sum_rate: float
+    sum_rate_se: float
+    satisfied: float | None
+    difference: float
+    difference_se: float
+
+
+def sum_rates(rates: pd.DataFrame) -> pd.DataFrame:
+    """Sum rate of each realisation (rows) and algorithm (columns, in the order of the table).
+
+    >>> rows = [("zf", 0, 0, 1.0), ("zf", 0, 1, 2.0), ("zf", 1, 0, 4.0)]
+    >>> sum_rates(pd.DataFrame(rows, columns=["algorithm", "realisation", "user", "rate"]))["zf"].tolist()
+    [3.0, 4.0]
+    """
+    order = list(dict.fromkeys(rates["algorithm"]))
+    table = rates.pivot_table(index="realisation", columns="algorithm", values="rate", aggfunc="sum", observed=True)
+    return table.reindex(columns=order)
+
+
+def outcomes(run: RunData) -> list[Outcome]:
+    """One outcome per algorithm, the learned one first, then the others by falling sum rate."""
+    if run.rates.empty:
+        return []
+    table = sum_rates(run.rates)
+    learned = table.get(run.algorithm)
+    found = []
+    for name in table.columns:
+        own = table[name].dropna()
+        satisfied = None
+        if run.min_rate is not None:
+            satisfied = float((run.rates.loc[run.rates["algorithm"] == name, "rate"] >= run.min_rate).mean())
+        is_learned = name == run.algorithm
+        gap = (learned - table[name]).dropna() if learned is not None and not is_learned else pd.Series(dtype=float)
+        mean, error = float(own.mean()), standard_error(own)
+        found.append(
+            Outcome(name, is_learned, len(own), mean, error, satisfied, float(gap.mean()), standard_error(gap))
+        )
+    return sorted(found, key=lambda outcome: (not outcome.learned, -outcome.sum_rate))
+
+
+def standard_error(values: pd.Series) -> float:
+    """Standard error of the mean; NaN for fewer than two values."""
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def bytes_by(frames: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Bytes sent, rows by `column`, columns by purpose, largest total first."""
+    table = frames.pivot_table(index=column, columns="purpose", values="bytes", aggfunc="sum", fill_value=0)
+    table = table.reindex(columns=[purpose for purpose in PURPOSES if purpose in table.columns])
+    return table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+
+
+def hops(frames: pd.DataFrame) -> pd.DataFrame:
+    """The frames once per link that they cross, with the column `link` ("a>b")."""
+    paths = frames["path"].str.split(">")
+    links = paths.map(lambda stations: [f"{a}>{b}" for a, b in itertools.pairwise(stations)])
+    return frames.assign(link=links).explode("link").dropna(subset=["link"])
+
+
+def bytes_by_station(frames: pd.DataFrame) -> pd.DataFrame:
+    """Bytes that each station sent and received, columns `sent` and `received`."""
+    sent = frames.groupby("sender")["bytes"].sum().rename("sent")
+    delivered = frames[frames["status"] == "delivered"]
+    received = delivered.groupby("receiver")["bytes"].sum().rename("received")
+    return pd.concat([sent, received], axis=1).fillna(0).astype("int64").sort_index()
+
+
+def round_times(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Simulated time of each training round on its critical path: columns `TIME_PARTS`, index step."""
+    rows = metrics[metrics["phase"] == "training"]
+    return rows.set_index("step")[list(TIME_PARTS)].dropna(how="all").fillna(0.0)
+
+
+def thermal_noise_dbm(bandwidth_hz: float) -> float:
+    """Thermal noise power k T B at 290 K.
+
+    >>> round(thermal_noise_dbm(20e6), 1)
+    -101.0
+    """
+    return 10 * math.log10(BOLTZMANN_J_PER_K * REFERENCE_TEMPERATURE_K * bandwidth_hz) + 30
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        scenario = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        raise RunFolderError(f"{path}: is damaged: {' '.join(str(error).split())}") from error
+    if not isinstance(scenario, dict):
+        raise RunFolderError(f"{path}: is damaged, a mapping expected, found {type(scenario).__name__}")
+    return scenario

@@ -1,0 +1,93 @@
+"""All figures of a run, into its folder."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellfree_sim.errors import RunFolderError
+from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training
+from cellfree_sim.results.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib import figure as mpl
+
+    from cellfree_sim.results.analysis import RunData
+
+
+class Figure(NamedTuple):
+    """A figure that was drawn: its file name without ending, what it shows, and its SVG text."""
+
+    name: str
+    caption: str
+    svg: str
+
+
+class _Plan(NamedTuple):
+    name: str
+    draw: Callable[[RunData], mpl.Figure | None]
+    caption: str
+
+
+PLANS = (
+    _Plan("topology", topology.draw, "The network. Lines are backhaul links, the wider the more bytes they carried."),
+    _Plan(
+        "training",
+        training.draw,
+        "Sum rate on the training batches and on the validation split, with the references' test means; joint loss.",
+    ),
+    _Plan(
+        "rates", distributions.draw_cdf, "Rates on the held-out test realisations, empirical distribution functions."
+    ),
+    _Plan(
+        "paired",
+        distributions.draw_paired,
+        "Sum rate gained over each reference on the same test realisation: every dot is one realisation, the diamond "
+        "the mean with its 95 % confidence interval.",
+    ),
+    _Plan("backhaul", traffic.draw, "Bytes on the wire. Frames that cross several links count on each of them in (b)."),
+    _Plan("simulated-time", simulated_time.draw, "Simulated time of each training round on its critical path."),
+)
+
+
+def draw_figures(run: RunData) -> list[Figure]:
+    """Draw what the run has data for, as ``figures/<name>.pdf`` and ``.png``; the same files give the same bytes.
+
+    Raises:
+        RunFolderError: the folder cannot be written.
+    """
+    import matplotlib as mpl
+
+    folder = run.folder.figures_path
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    drawn = []
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a matplotlibrc of the user must not change a figure
+        mpl.rcParams.update(style.RC)
+        for plan in PLANS:
+            figure = plan.draw(run)
+            if figure is not None:  # lay out once, not once for each kind of file
+                figure.draw_without_rendering()
+                figure.set_layout_engine("none")
+            for ending in ("pdf", "png"):
+                path = folder / f"{plan.name}.{ending}"
+                if figure is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    write_atomically(path, _render(figure, ending))
+            if figure is not None:
+                drawn.append(Figure(plan.name, plan.caption, _render(figure, "svg").decode()))
+    return drawn
+
+
+def _render(figure: mpl.Figure, ending: str) -> bytes:
+    """The figure as a file without dates, so that equal data give equal files."""
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[ending]
+    target = io.BytesIO()
+    figure.savefig(target, format=ending, dpi=200, metadata=undated)
+    return target.getvalue()

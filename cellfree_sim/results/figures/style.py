@@ -1,0 +1,98 @@
+"""One look for all figures: colours, sizes, and how an axis and a legend are set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMN_IN = 3.5  # width of one column of a two-column journal
+PAGE_IN = 7.16  # width of both columns and the gap
+
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color): told apart with every common colour vision.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#222222", "#8C8C8C"
+LEARNED_COLOUR = BLUE
+REFERENCE_COLOURS = (VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+REFERENCE_DASHES: tuple[Any, ...] = ((0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (8, 2)))
+
+RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "lines.linewidth": 1.3,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "cellfree-sim",
+}
+
+
+def new_figure(
+    width_in: float, height_in: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, Any]:
+    """A figure that no window and no global state knows of, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_in, height_in))
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def algorithm_styles(names: Sequence[str], learned: str) -> dict[str, dict[str, Any]]:
+    """Line style of each algorithm: the learned one solid and heavy, references by colour and dash."""
+    styles: dict[str, dict[str, Any]] = {}
+    for index, name in enumerate(sorted(set(names) - {learned})):  # not by rank: a colour stays with its algorithm
+        colour = REFERENCE_COLOURS[index % len(REFERENCE_COLOURS)]
+        dash = REFERENCE_DASHES[index % len(REFERENCE_DASHES)]
+        styles[name] = {"color": colour, "linestyle": dash, "linewidth": 1.2, "zorder": 2}
+    styles[learned] = {"color": LEARNED_COLOUR, "linestyle": "-", "linewidth": 1.8, "zorder": 3}
+    return styles
+
+
+def panel_letter(axes: Axes, letter: str, title: str) -> None:
+    """Name a panel "(a) title" above its left edge."""
+    axes.set_title(f"({letter}) {title}", pad=5)
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places near `wanted`, at least `gap` apart and within [low, high] as far as they fit, order kept.
+
+    >>> spread([1.0, 1.1, 5.0], gap=1.0, low=0.0, high=5.0)
+    [1.0, 2.0, 5.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    places = [0.0] * len(wanted)
+    floor = low
+    for index in order:
+        places[index] = max(wanted[index], floor)
+        floor = places[index] + gap
+    ceiling = high
+    for index in reversed(order):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return places

@@ -1,0 +1,230 @@
+"""Map of the network: stations, users, and the backhaul links by the bytes they carried."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cellfree_sim.results.analysis import RunData, hops, setting
+from cellfree_sim.results.figures import style
+from cellfree_sim.results.formats import amount
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMED_STATIONS = 25
+LABELLED_LINKS = 12
+MAP_WIDTH_IN = 2.95
+SHORT_PT = 60.0  # a label on a link shorter than this would hide it, and stands beside it
+NAME_SIDES = tuple(math.pi * quarter / 4 for quarter in (2, -2, 0, 4, 1, 3, -1, -3))  # most wanted first
+THINNEST_PT, THICKEST_PT = 0.8, 4.0
+
+
+class Link(NamedTuple):
+    """A backhaul link: its ends, where they stand (m), and the bytes it carried in both directions together."""
+
+    ends: tuple[str, str]
+    places: tuple[tuple[float, float], tuple[float, float]]
+    bytes: int
+
+
+def draw(run: RunData) -> Figure | None:
+    """The map, in metres; None where the run has no topology."""
+    nodes = {node["id"]: node for node in run.topology.get("nodes", [])}
+    stations = [node for node in nodes.values() if node["kind"] != "user"]
+    if not stations:
+        return None
+    links = _links(run, nodes)
+    area_m = _area(run, list(nodes.values()))
+    height_in = 0.8 + MAP_WIDTH_IN * min(max(area_m[1] / area_m[0], 0.3), 1.5)
+    figure, axes = style.new_figure(style.COLUMN_IN, height_in + (0.35 if len(links) > LABELLED_LINKS else 0))
+    _frame(axes, area_m)
+    colours = _draw_links(axes, links)
+    handles = [_draw_users(axes, [node for node in nodes.values() if node["kind"] == "user"])]
+    handles += [_draw_stations(axes, stations, kind) for kind in ("sbs", "mbs")]
+    figure.legend(
+        handles=[handle for handle in handles if handle], loc="outside lower center", ncols=3, handletextpad=0.3
+    )
+    figure.draw_without_rendering()
+    places = [(node["x_m"], node["y_m"]) for node in stations]
+    _label_links(axes, links, places)
+    if len(stations) <= NAMED_STATIONS:
+        _name_stations(axes, stations, links)
+    if colours is not None:
+        bar = figure.colorbar(
+            colours, ax=axes, orientation="horizontal", location="top", shrink=0.72, aspect=34, pad=0.02
+        )
+        bar.set_label("carried by a link, both directions (MB)", fontsize=7)
+        bar.outline.set_linewidth(0.5)
+    return figure
+
+
+def link_bytes(run: RunData) -> dict[frozenset[str], int]:
+    """Bytes that each link carried, both directions together, under the set of its ends."""
+    frames = run.first_attempts
+    if frames.empty:
+        return {}
+    totals: dict[frozenset[str], int] = {}
+    for link, size in hops(frames).groupby("link")["bytes"].sum().items():
+        ends = frozenset(str(link).split(">"))
+        totals[ends] = totals.get(ends, 0) + int(size)
+    return totals
+
+
+def _links(run: RunData, nodes: dict[str, dict[str, Any]]) -> list[Link]:
+    carried = link_bytes(run)
+    found = []
+    for edge in run.topology.get("links", run.topology.get("edges", [])):
+        ends = (edge["source"], edge["target"])
+        places = tuple((nodes[end]["x_m"], nodes[end]["y_m"]) for end in ends)
+        found.append(Link(ends, (places[0], places[1]), carried.get(frozenset(ends), 0)))
+    return sorted(found, key=lambda link: link.bytes)
+
+
+def _area(run: RunData, nodes: list[dict[str, Any]]) -> tuple[float, float]:
+    """Width and depth of the map, metres."""
+    stated = setting(run.scenario, "network", "area_m")
+    width, depth = stated or [max(node[axis] for node in nodes) for axis in ("x_m", "y_m")]
+    return float(width), float(depth)
+
+
+def _frame(axes: Axes, area_m: tuple[float, float]) -> None:
+    margin = 0.03 * max(area_m)
+    axes.set_xlim(-margin, area_m[0] + margin)
+    axes.set_ylim(-margin, area_m[1] + margin)
+    axes.set_aspect("equal")
+    axes.set_xlabel("x (m)")
+    axes.set_ylabel("y (m)")
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+def _draw_links(axes: Axes, links: Sequence[Link]) -> Any:
+    """Lines whose width and colour grow with the bytes; returns what a colour bar needs, None where labels do."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgba
+
+    if not links:
+        return None
+    most = max(link.bytes for link in links)
+    used = [link for link in links if link.bytes]
+    idle = [link for link in links if not link.bytes]
+    colours = LinearSegmentedColormap.from_list("carried", ["#C5DCEE", "#6AA9D6", style.BLUE])
+    thickest = THICKEST_PT * min(1.0, math.sqrt(LABELLED_LINKS / len(links)))
+    thinnest = min(THINNEST_PT, thickest / 2)
+    scale = ScalarMappable(Normalize(0, most / 1e6), colours)
+    axes.add_collection(
+        LineCollection(
+            [link.places for link in idle], colors=to_rgba(style.GREY), linewidths=0.6, linestyles=(0, (3, 2))
+        )
+    )
+    axes.add_collection(
+        LineCollection(
+            [link.places for link in used],
+            colors=colours([link.bytes / most for link in used]),
+            linewidths=[thinnest + (thickest - thinnest) * link.bytes / most for link in used],
+            capstyle="round",
+            zorder=1.5,
+        )
+    )
+    return scale if len(links) > LABELLED_LINKS and most else None
+
+
+def _draw_users(axes: Axes, users: list[dict[str, Any]]) -> Any:
+    if not users:
+        return None
+    size = float(np.clip(900 / len(users), 2, 14))
+    return axes.scatter(
+        [user["x_m"] for user in users], [user["y_m"] for user in users], s=size, color=style.ORANGE,
+        edgecolors="white", linewidths=0.4, zorder=2, label="user (first test drop)",
+    )  # fmt: skip
+
+
+def _draw_stations(axes: Axes, stations: list[dict[str, Any]], kind: str) -> Any:
+    own = [station for station in stations if station["kind"] == kind]
+    if not own:
+        return None
+    look = {"mbs": ("s", style.BLACK, "MBS"), "sbs": ("^", style.VERMILION, "SBS")}[kind]
+    size = {"mbs": 64.0, "sbs": 46.0 if len(own) <= NAMED_STATIONS else 14.0}[kind]
+    return axes.scatter(
+        [station["x_m"] for station in own], [station["y_m"] for station in own], s=size, marker=look[0], color=look[1],
+        edgecolors="white", linewidths=0.7, zorder=3 if kind == "sbs" else 2.9, label=look[2],
+    )  # fmt: skip
+
+
+def _label_links(axes: Axes, links: Sequence[Link], stations: Sequence[tuple[float, float]]) -> None:
+    """Megabytes on each link that was used, at the place along it that is farthest from stations and other labels."""
+    if len(links) > LABELLED_LINKS:
+        return
+    taken = list(stations)
+    for link in [link for link in links if link.bytes and link.places[0] != link.places[1]]:
+        (ax, ay), (bx, by) = link.places
+        along = [(ax + t * (bx - ax), ay + t * (by - ay)) for t in (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74)]
+        place = max(along, key=lambda point: min(math.dist(point, other) for other in taken))
+        taken.append(place)
+        axes.annotate(
+            f"{amount(link.bytes / 1e6)} MB", xy=place, xytext=_beside(axes, link), textcoords="offset points",
+            ha="center", va="center", fontsize=6.5, zorder=4,
+            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1.0},
+        )  # fmt: skip
+
+
+def _beside(axes: Axes, link: Link) -> tuple[float, float]:
+    """How far a label stands from its link, points: on it, or under it where the link is short."""
+    (ax, ay), (bx, by) = axes.transData.transform(link.places) * 72 / axes.figure.dpi
+    length = math.hypot(bx - ax, by - ay)
+    if length >= SHORT_PT:
+        return 0.0, 0.0
+    across = (-(by - ay) / length, (bx - ax) / length)
+    away = -1 if across[1] > 0 else 1
+    distance = 8 + 12 * abs(across[0])  # a label is wider than it is high
+    return away * distance * across[0], away * distance * across[1]
+
+
+def _name_stations(axes: Axes, stations: list[dict[str, Any]], links: Sequence[Link]) -> None:
+    """Names on the side of each station that is farthest from its links, inside the axes, clear of other names."""
+    together: dict[tuple[float, float], list[str]] = {}  # a station at the centre may share its mast with the MBS
+    for station in stations:
+        together.setdefault((station["x_m"], station["y_m"]), []).append(station["id"])
+    named: list[tuple[float, float]] = []
+    for here, names in together.items():
+        ways = [_way(link, here) for link in links if here in link.places and link.places[0] != link.places[1]]
+        side = max(NAME_SIDES, key=lambda angle: _clearance(angle, ways, here, named, axes))
+        named.append(_beyond(here, side, axes))
+        dx, dy = round(math.cos(side)), round(math.sin(side))
+        reach = 4.5 if dx and dy else 6.5
+        axes.annotate(
+            ", ".join(names), xy=here, xytext=(reach * dx, reach * dy), textcoords="offset points",
+            fontsize=7, zorder=5,
+            ha={0: "center", 1: "left", -1: "right"}[dx], va={0: "center", 1: "bottom", -1: "top"}[dy],
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
+        )  # fmt: skip
+
+
+def _way(link: Link, here: tuple[float, float]) -> float:
+    """Direction in which a link leaves the station at `here`."""
+    (ax, ay), (bx, by) = link.places
+    return math.atan2(by - ay, bx - ax) if (ax, ay) == here else math.atan2(ay - by, ax - bx)
+
+
+def _beyond(here: tuple[float, float], angle: float, axes: Axes) -> tuple[float, float]:
+    """Where a name on that side of a station ends, in parts of the axes."""
+    x, y = axes.transAxes.inverted().transform(axes.transData.transform(here))
+    return x + 0.16 * math.cos(angle), y + 0.1 * math.sin(angle)
+
+
+def _clearance(
+    angle: float, ways: Sequence[float], here: tuple[float, float], named: Sequence[tuple[float, float]], axes: Axes
+) -> float:
+    """Smallest angle to a link; less than nothing where the name would leave the axes or meet another one."""
+    x, y = _beyond(here, angle, axes)
+    if not (0.02 <= x <= 0.98 and 0.02 <= y <= 0.98):
+        return -2.0
+    if any(abs(x - other_x) < 0.14 and abs(y - other_y) < 0.05 for other_x, other_y in named):
+        return -1.0
+    return min((abs(math.remainder(angle - way, 2 * math.pi)) for way in ways), default=math.pi)

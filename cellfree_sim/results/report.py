@@ -1,0 +1,194 @@
+"""The report of a run: one HTML file that needs nothing but itself, made from the run folder's files alone."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from cellfree_sim.results import report_tables as tables
+from cellfree_sim.results.analysis import Outcome, RunData, load_run, number, outcomes, setting, thermal_noise_dbm
+from cellfree_sim.results.figures import draw_figures
+from cellfree_sim.results.files import write_atomically
+from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from cellfree_sim.results.figures import Figure
+
+WIDE_FIGURES = frozenset({"rates", "backhaul"})
+PAPER_NOISE_DBM = -26.0
+RECEIVER_NOISE_FIGURE_DB = 15.0  # generous: what is above thermal noise by more than this is no receiver's noise
+SCALAR_BYTES = 4  # a float32
+
+
+def build_report(folder: Path | str) -> Path:
+    """Draw the figures of a run and write its report.html, from the files in `folder`; equal files give equal reports.
+
+    Works for a run that is done, was interrupted, or still goes on: what is not there yet is left out.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        RunFolderError: `folder` is no run folder, a file in it is damaged, or it cannot be written.
+    """
+    run = load_run(folder)
+    figures = draw_figures(run)
+    write_atomically(run.folder.report_path, _html(run, figures))
+    return run.folder.report_path
+
+
+class Tile(NamedTuple):
+    """A headline number."""
+
+    label: str
+    value: str
+    more: str
+
+
+def _html(run: RunData, figures: Sequence[Figure]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("cellfree_sim.results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    found = outcomes(run)
+    shown = {
+        figure.name: {
+            "caption": figure.caption,
+            "wide": figure.name in WIDE_FIGURES,
+            "svg_base64": base64.b64encode(figure.svg.encode()).decode(),
+        }
+        for figure in figures
+    }
+    return environment.get_template("report.html.j2").render(
+        name=run.name,
+        status=_status(run),
+        facts=_facts(run),
+        tiles=_tiles(run, found),
+        warnings=warnings(run),
+        rates_table=tables.rates_table(run, found),
+        traffic_tables=tables.traffic_tables(run),
+        accounting=accounting_note(run),
+        time_table=tables.time_table(run),
+        station_table=tables.station_table(run),
+        version_table=tables.version_table(run),
+        scenario_text=run.scenario_text,
+        figures=shown,
+        files=run.folder.data_files(),
+    )
+
+
+def _status(run: RunData) -> str:
+    return str(run.summary.get("status") or "unfinished")
+
+
+def _facts(run: RunData) -> list[str]:
+    """What the run was, in a line."""
+    facts = [algorithm_label(run.algorithm)]
+    scheme = setting(run.scenario, "downlink", "loss_scheme")
+    if scheme:
+        facts.append(f"loss scheme {scheme['name'] if isinstance(scheme, dict) else scheme}")
+    stations = [node for node in run.topology.get("nodes", []) if node.get("kind") == "sbs"]
+    users = number(run.scenario, "network", "users", "count")
+    if stations:
+        facts.append(count(len(stations), "small base station"))
+    if users:
+        facts.append(count(int(users), "user"))
+    model = setting(run.scenario, "channel", "model")
+    if model:
+        facts.append(str(model["name"] if isinstance(model, dict) else model))
+    summary = run.summary
+    if "steps" in summary:
+        facts.append(count(int(summary["steps"]), "training step"))
+    if "engine" in summary:
+        facts.append(f"{summary['engine']} engine")
+    if "seed" in summary:
+        facts.append(f"seed {summary['seed']}")
+    if summary.get("wall_seconds") is not None:
+        facts.append(f"{summary['wall_seconds']:.1f} s of wall time")
+    return facts
+
+
+def _tiles(run: RunData, found: Sequence[Outcome]) -> list[Tile]:
+    tiles = []
+    learned = next((outcome for outcome in found if outcome.learned), None)
+    if learned is not None:
+        more = f"bit/s/Hz, mean of {learned.realisations} realisations"
+        tiles.append(Tile("sum rate", mean_and_error(learned.sum_rate, learned.sum_rate_se), more))
+        if learned.satisfied is not None:
+            tiles.append(
+                Tile("users at or above r_min", percent(learned.satisfied), f"r_min = {run.min_rate:g} bit/s/Hz")
+            )
+        for outcome in [outcome for outcome in found if not outcome.learned and math.isfinite(outcome.difference)][:2]:
+            gain = mean_and_error(outcome.difference, outcome.difference_se, signed_mean=True)
+            tiles.append(
+                Tile(f"against {algorithm_label(outcome.algorithm)}", gain, "bit/s/Hz, paired, ± standard error")
+            )
+    frames = run.first_attempts
+    if not frames.empty:
+        books = {True: "books balanced", False: "books do not balance", None: "books not closed"}[tables.balanced(run)]
+        tiles.append(
+            Tile("backhaul", f"{frames['bytes'].sum() / 1e6:.1f} MB", f"{count(len(frames), 'frame')}, {books}")
+        )
+    if run.summary.get("simulated_seconds") is not None:
+        tiles.append(Tile("simulated time", f"{run.summary['simulated_seconds']:.3g} s", "compute, queue and transfer"))
+    return tiles
+
+
+def warnings(run: RunData) -> list[str]:
+    """What a reader has to know before believing the numbers."""
+    found = []
+    if _status(run) != "done":
+        reason = f" ({run.summary['error']})" if run.summary.get("error") else ""
+        found.append(f"The run is {_status(run)}, not done{reason}: these are the numbers it had come to.")
+    if tables.balanced(run) is False:
+        unmatched = setting(run.summary, "backhaul", "unmatched") or []
+        named = f": {'; '.join(str(name) for name in unmatched[:3])}" if unmatched else ""
+        found.append(f"The books of the backhaul do not balance, {count(len(unmatched), 'frame')} unmatched{named}.")
+    lost = run.backhaul[run.backhaul["status"] == "dropped"]
+    again = run.backhaul[run.backhaul["attempt"] > 0]
+    if len(lost) or len(again):
+        found.append(f"{count(len(lost), 'frame')} dropped, {len(again)} sent again; totals count first attempts.")
+    tested = run.metrics[run.metrics["phase"] == "test"]
+    if not tested.empty and float(tested["power_violation"].iloc[-1]) > 1e-3:
+        excess = percent(float(tested["power_violation"].iloc[-1]))
+        found.append(
+            f"A station exceeded its power by up to {excess}; rates are those after scaling down to the budget."
+        )
+    noise = noise_warning(run)
+    return [*found, noise] if noise else found
+
+
+def noise_warning(run: RunData) -> str | None:
+    """A line if the scenario's noise power is none that a receiver in that bandwidth has."""
+    noise, bandwidth = number(run.scenario, "radio", "noise_dbm"), number(run.scenario, "radio", "bandwidth_hz")
+    if noise is None or not bandwidth:
+        return None
+    subcarriers = number(run.scenario, "radio", "subcarriers") or 1.0
+    whole, each = thermal_noise_dbm(bandwidth), thermal_noise_dbm(bandwidth / subcarriers)
+    if each - 0.5 <= noise <= whole + RECEIVER_NOISE_FIGURE_DB:
+        return None
+    source = " is the value printed in the paper's Table I;" if noise == PAPER_NOISE_DBM else ":"
+    return (
+        f"Noise of {signed(noise, 'g')} dBm{source} thermal noise at 290 K is {signed(whole, '.1f')} dBm "
+        f"in {bandwidth / 1e6:g} MHz and {signed(each, '.1f')} dBm in one of {subcarriers:.0f} subcarriers. "
+        "Compare orderings, not absolute rates."
+    )
+
+
+def accounting_note(run: RunData) -> str | None:
+    """What the paper's scalar loss broadcast would take, beside what differentiating that loss elsewhere needs."""
+    frames = run.first_attempts
+    feedback = frames[(frames["kind"] == "loss_feedback") & (frames["phase"] == "training")]
+    if feedback.empty:
+        return None
+    return (
+        f"Algorithm 2 of the paper returns the joint loss to each station as one number: {len(feedback):,} numbers of "
+        f"{SCALAR_BYTES} bytes, {SCALAR_BYTES * len(feedback):,} bytes in all. A number cannot be differentiated in "
+        "another process; the feedback from which each station can update its network took "
+        f"{feedback['bytes'].sum():,} bytes."
+    )

@@ -1,0 +1,16 @@
+"""The registries a scenario chooses from. They lie below the layers that fill them (see `cellfree_sim.registry`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellfree_sim.registry import Registry
+
+SITE_LAYOUTS: Registry[Any] = Registry("layout of the small base stations", "cellfree_sim.network.site_layouts")
+USER_LAYOUTS: Registry[Any] = Registry("layout of the users", "cellfree_sim.network.user_layouts")
+TOPOLOGIES: Registry[Any] = Registry("backhaul topology", "cellfree_sim.network.topologies")
+CHANNEL_MODELS: Registry[Any] = Registry("channel model", "cellfree_sim.channel.models")
+ALGORITHMS: Registry[Any] = Registry("downlink algorithm", "cellfree_sim.downlink.algorithms")
+LOSS_SCHEMES: Registry[Any] = Registry("loss scheme", "cellfree_sim.downlink.schemes")
+POLICIES: Registry[Any] = Registry("policy network", "cellfree_sim.downlink.policies")
+REFERENCES: Registry[Any] = Registry("reference algorithm", "cellfree_sim.downlink.references")

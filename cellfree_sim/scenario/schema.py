@@ -1,0 +1,295 @@
+"""What a scenario is: every key, its unit, its default and its limits.
+
+Units stand in the names of the keys. Keys that name an extension (`model`, `layout`, `topology`, `algorithm`,
+`loss_scheme`, `policy`, `references`) take a name, or a mapping with ``name`` and that extension's own options.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from cellfree_sim.registry import Choice, MisfitError, Options
+from cellfree_sim.scenario.extensions import (
+    ALGORITHMS,
+    CHANNEL_MODELS,
+    LOSS_SCHEMES,
+    POLICIES,
+    REFERENCES,
+    SITE_LAYOUTS,
+    TOPOLOGIES,
+    USER_LAYOUTS,
+)
+
+Position = tuple[float, float]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        json_schema_extra={"x-allowed": "at most 63 letters, digits, '.', '_' and '-', the first a letter or digit"},
+    ),
+]
+MBS_NAME = "mbs"
+USER_PREFIX = "user-"
+COMPLEX_BYTES = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2}
+
+
+class Section(Options):
+    """A part of a scenario. Its validators are built when first used, after all extensions are known."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Antennas(Section):
+    """A planar array of a station: `rows` x `columns` elements, half a wavelength apart by default."""
+
+    rows: int = Field(2, ge=1, le=64, description="elements in the vertical")
+    columns: int = Field(2, ge=1, le=64, description="elements in the horizontal")
+    spacing_wavelengths: float = Field(0.5, gt=0, le=10, description="distance of neighbouring elements in wavelengths")
+    element: Literal["omni", "38.901"] = Field("omni", description="element pattern: omni, or that of TR 38.901 §7.3")
+    azimuth_deg: float = Field(0.0, ge=-360, le=360, description="boresight in the horizontal plane, from the x axis")
+    downtilt_deg: float = Field(0.0, ge=-90, le=90, description="boresight below the horizon")
+
+    @property
+    def count(self) -> int:
+        """Number of elements M_t."""
+        return self.rows * self.columns
+
+
+class Mbs(Section):
+    """The macro base station: it hosts the coordinator, it does not serve users."""
+
+    position_m: Position | None = Field(None, description="x and y; the centre of the area by default")
+    height_m: float = Field(25.0, gt=0, le=1000)
+    mec_flop_per_s: float = Field(1e12, gt=0, description="computing capacity of its MEC server")
+
+
+class Sbs(Section):
+    """The small base stations, each with a MEC server."""
+
+    count: int = Field(3, ge=1, le=1000)
+    layout: Annotated[Any, Choice(SITE_LAYOUTS)] = Field("grid", description="where they stand without positions_m")
+    positions_m: list[Position] | None = Field(None, description="explicit x and y of each station")
+    names: list[Name] | None = Field(None, description="names of the stations; sbs-0, sbs-1, … by default")
+    antennas: Antennas = Field(default_factory=Antennas)
+    height_m: float = Field(25.0, gt=0, le=1000)
+    power_dbm: float = Field(40.0, ge=-100, le=100, description="largest transmit power P_max of each station")
+    mec_flop_per_s: float = Field(1e11, gt=0, description="computing capacity of each MEC server")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _count_follows_positions(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "count" not in data and isinstance(data.get("positions_m"), list):
+            return {**data, "count": len(data["positions_m"])}
+        return data
+
+    @model_validator(mode="after")
+    def _one_count(self) -> Sbs:
+        for key, given in (("positions_m", self.positions_m), ("names", self.names)):
+            if given is not None and len(given) != self.count:
+                advice = "; leave count out" if key == "positions_m" else ""
+                raise MisfitError(
+                    (key,),
+                    f"found a list of {len(given)}; allowed: as many as count, {self.count}{advice}",
+                    because=("count",),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Sbs:
+        for index, name in enumerate(self.names or []):
+            if name in (self.names or [])[:index]:
+                raise MisfitError(("names", index), f"found '{name}' for a second time; allowed: names that differ")
+            if name == MBS_NAME or name.startswith(USER_PREFIX):
+                taken = f"found '{name}', which is the macro base station's or a user's"
+                raise MisfitError(("names", index), f"{taken}; allowed: not '{MBS_NAME}', nor '{USER_PREFIX}…'")
+        return self
+
+
+class Users(Section):
+    """The users of the network; their positions are drawn anew for each realisation."""
+
+    count: int = Field(10, ge=1, le=100_000)
+    layout: Annotated[Any, Choice(USER_LAYOUTS)] = Field("uniform", description="where users appear in the area")
+    antennas: int = Field(2, ge=1, le=64, description="receive antennas M_r of each user")
+    height_m: float = Field(1.5, gt=0, le=1000)
+    min_rate_bps_hz: float = Field(0.02, ge=0, le=1000, description="minimum rate r_min of each user, bit/s/Hz")
+    indoor_probability: float = Field(0.0, ge=0, le=1, description="share of users inside buildings (TR 38.901)")
+
+
+class Network(Section):
+    """Stations and users in a rectangle of `area_m`, from (0, 0) to (width, depth)."""
+
+    area_m: Position = Field((100.0, 100.0), description="width (x) and depth (y)")
+    mbs: Mbs = Field(default_factory=Mbs)
+    sbs: Sbs = Field(default_factory=Sbs)
+    users: Users = Field(default_factory=Users)
+
+    @field_validator("area_m")
+    @classmethod
+    def _has_an_area(cls, area: Position) -> Position:
+        if min(area) <= 0 or max(area) > 1e6:
+            raise ValueError(f"found {[*area]}; allowed: width and depth above 0, at most 1e6 m")
+        return area
+
+    @model_validator(mode="after")
+    def _inside(self) -> Network:
+        width, depth = self.area_m
+        explicit = self.sbs.positions_m or []
+        places: list[tuple[tuple[str | int, ...], Position]] = []
+        if self.mbs.position_m is not None:
+            places.append((("mbs", "position_m"), self.mbs.position_m))
+        places += [(("sbs", "positions_m", index), position) for index, position in enumerate(explicit)]
+        for key, (x, y) in places:
+            if not (0 <= x <= width and 0 <= y <= depth):
+                allowed = f"x in [0, {width:g}], y in [0, {depth:g}] (area_m)"
+                raise MisfitError(key, f"found [{x:g}, {y:g}]; allowed: {allowed}", because=("area_m",))
+        for index, (x, y) in enumerate(explicit):
+            first = explicit.index((x, y))
+            if first < index:
+                raise MisfitError(
+                    ("sbs", "positions_m", index), f"found [{x:g}, {y:g}] again, the place of entry {first}"
+                )
+        return self
+
+
+class Radio(Section):
+    """The OFDMA carrier shared by all stations."""
+
+    carrier_frequency_hz: float = Field(2.1e9, ge=0.5e9, le=100e9, description="TR 38.901 holds from 0.5 to 100 GHz")
+    bandwidth_hz: float = Field(20e6, gt=0, le=10e9, description="bandwidth of all subcarriers together")
+    subcarriers: int = Field(4, ge=1, le=4096, description="number N of subcarriers")
+    noise_dbm: float = Field(-26.0, ge=-250, le=100, description="noise power sigma^2 of each subcarrier and antenna")
+
+
+class Realisations(Section):
+    """How many drops (positions and fading of all users) each split holds. Splits never share a drop."""
+
+    train: int = Field(300, ge=1, le=1_000_000)
+    validation: int = Field(100, ge=1, le=1_000_000)
+    test: int = Field(200, ge=1, le=1_000_000)
+
+
+class Channel(Section):
+    """How channel realisations are made."""
+
+    model: Annotated[Any, Choice(CHANNEL_MODELS)] = Field("tr38901-uma", description="the channel model")
+    realisations: Realisations = Field(default_factory=Realisations)
+    resample_users: bool = Field(True, description="mix users of different training drops in a batch")
+    cache: bool = Field(True, description="keep generated realisations on disk, addressed by their content")
+
+
+class Backhaul(Section):
+    """The wired network between stations."""
+
+    topology: Annotated[Any, Choice(TOPOLOGIES)] = Field("star", description="which stations are linked")
+    capacity_bps: float = Field(10e9, gt=0, description="capacity of each link and direction")
+    latency_s: float = Field(0.5e-3, ge=0, le=3600, description="propagation and switching delay of each link")
+    precision: Literal["float32", "float16", "bfloat16", "int8"] = Field("float32", description="of arrays on the wire")
+    cache_channels: bool = Field(False, description="upload each training realisation once, not in each batch")
+    max_frame_bytes: int = Field(256 * 2**20, ge=1024, le=2**32 - 1, description="longer frames are refused")
+
+
+class Downlink(Section):
+    """Joint subcarrier allocation and beamforming: what is learned, and how."""
+
+    algorithm: Annotated[Any, Choice(ALGORITHMS)] = Field("dmtssl", description="the learning algorithm")
+    loss_scheme: Annotated[Any, Choice(LOSS_SCHEMES)] = Field("penalty", description="self-supervised loss")
+    policy: Annotated[Any, Choice(POLICIES)] = Field("set", description="policy network of each station")
+    feedback: Literal["cut_gradient", "global_outputs"] = Field(
+        "cut_gradient", description="what the MBS returns: the gradient at the cut, or all outputs"
+    )
+    epochs: int = Field(50, ge=1, le=1_000_000)
+    batch: int = Field(100, ge=2, le=1_000_000, description="realisations in a mini-batch")
+    learning_rate: float = Field(5e-3, gt=0, le=10, description="of Adam; the peak where the schedule has one")
+    schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="of the learning rate over the run")
+    gradient_clip: float | None = Field(None, gt=0, description="largest norm of a station's gradient, none by default")
+    validate_every_steps: int = Field(25, ge=1, le=1_000_000, description="training steps between two validations")
+    references: list[Annotated[Any, Choice(REFERENCES)]] = Field(
+        ["gsa-zf", "rsa-zf", "ascent"], description="algorithms computed on the same held-out realisations"
+    )
+
+
+class Share(Section):
+    """What one process of a role takes from the cluster."""
+
+    cpus: float = Field(1.0, ge=0, le=1024, description="logical CPUs")
+    gpus: float | Literal["auto"] = Field(0.0, description="GPUs; 1/k shares one, auto takes one if there is one")
+
+    @field_validator("gpus")
+    @classmethod
+    def _gpus_can_be_shared(cls, gpus: float | str) -> float | str:
+        if isinstance(gpus, str):
+            return gpus
+        if gpus < 0 or gpus > 1024:
+            raise ValueError(f"found {gpus:g}; allowed: auto, or a number from 0 to 1024")
+        if 0 < gpus < 1 and not math.isclose(1 / gpus, round(1 / gpus), rel_tol=1e-6):
+            raise ValueError(
+                f"found {gpus:g}; allowed: fractions of a GPU are 1/k, the nearest is {1 / round(1 / gpus):g}"
+            )
+        if gpus > 1 and gpus != round(gpus):
+            raise ValueError(f"found {gpus:g}; allowed: more than one GPU is a whole number")
+        return gpus
+
+
+class Placement(Section):
+    """One Ray placement group per station."""
+
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "SPREAD"
+    mbs: Share = Share()
+    sbs: Share = Share(gpus="auto")
+
+
+class Scenario(Section):
+    """A network, its radio, its backhaul, and what runs on it."""
+
+    name: Name = Field("unnamed", description="used for the run folder and in every frame")
+    seed: int = Field(1, ge=0, le=2**63 - 1, description="the seed from which every random stream is spawned")
+    engine: Literal["ray", "inline"] = Field("ray", description="one process per station, or all in one process")
+    network: Network = Field(default_factory=Network)
+    radio: Radio = Field(default_factory=Radio)
+    channel: Channel = Field(default_factory=Channel)
+    backhaul: Backhaul = Field(default_factory=Backhaul)
+    downlink: Downlink = Field(default_factory=Downlink)
+    placement: Placement = Field(default_factory=Placement)
+    on_failure: Literal["abort"] = Field("abort", description="when a station dies: save what there is and end")
+
+    @model_validator(mode="after")
+    def _a_batch_fits_the_split(self) -> Scenario:
+        train, batch = self.channel.realisations.train, self.downlink.batch
+        if batch > train:
+            raise MisfitError(
+                ("downlink", "batch"),
+                f"found {batch}; allowed: at most channel.realisations.train, {train}",
+                because=("channel", "realisations", "train"),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_fits_a_frame(self) -> Scenario:
+        radio, network = self.radio, self.network
+        links = self.downlink.batch * radio.subcarriers * network.sbs.antennas.count * network.users.count
+        values = links * network.users.antennas
+        if self.downlink.feedback == "global_outputs":
+            values = max(values, (network.sbs.count - 1) * (values + links))
+        least = values * COMPLEX_BYTES[self.backhaul.precision]
+        if least > self.backhaul.max_frame_bytes:
+            raise MisfitError(
+                ("backhaul", "max_frame_bytes"),
+                f"found {self.backhaul.max_frame_bytes}; allowed: at least {least}, a frame of one batch "
+                f"(or lower downlink.batch)",
+                because=("downlink", "batch"),
+            )
+        return self
+
+    @property
+    def station_names(self) -> list[str]:
+        """Names of the SBSs, in the order in which everything that concerns all stations is stacked."""
+        return list(self.network.sbs.names or [f"sbs-{index}" for index in range(self.network.sbs.count)])
+
+    @property
+    def steps(self) -> int:
+        """Training steps of the whole run: epochs times batches per epoch."""
+        return self.downlink.epochs * math.ceil(self.channel.realisations.train / self.downlink.batch)

@@ -1,0 +1,134 @@
+"""What the actors promise: bytes between stations, errors that reach the user, nothing left behind."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents import Simulation
+from agents.controller import Controller
+from agents.mbs import Mbs
+from agents.placement import Seat, plan_seats, reserve
+from agents.sbs import Sbs
+from cellfree_sim.errors import ResourceShortError, RunFailedError, UserError
+from cellfree_sim.results.observer import Quiet
+from cellfree_sim.results.run_folder import RunFolder
+
+CONTROL = (bool, int, float, str, type(None))
+
+
+def methods(actor: type) -> list[tuple[str, dict[str, Any]]]:
+    public = inspect.getmembers(actor, lambda m: inspect.isfunction(m) and not m.__name__.startswith("_"))
+    return [(name, typing.get_type_hints(method)) for name, method in public]
+
+
+@pytest.mark.parametrize("actor", [Mbs, Sbs])
+def test_stations_take_and_give_bytes_and_plain_scalars_only(actor: type) -> None:
+    """No tensor, array or object reaches another station: what is not a scalar of control is bytes."""
+    assert len(methods(actor)) >= 5
+    for name, hints in methods(actor):
+        for argument, kind in hints.items():
+            assert kind in (bytes, *CONTROL), f"{actor.__name__}.{name}: {argument} is {kind}"
+
+
+def test_the_controller_never_sees_a_tensor() -> None:
+    allowed = {bytes, *CONTROL, list[Seat], dict[str, str], dict[str, bytes], dict[str, tuple[int, int]]}
+    allowed |= {typing.Mapping[str, bytes]}
+    for name, hints in methods(Controller):
+        for argument, kind in hints.items():
+            same = any(
+                kind == other or str(kind) == str(other).replace("typing.", "collections.abc.") for other in allowed
+            )
+            assert same, f"Controller.{name}: {argument} is {kind}"
+
+
+def test_a_killed_station_ends_the_run_at_once_and_keeps_what_was_measured(
+    cluster: Any, small_scenario: Any, run_folder: Path
+) -> None:
+    import ray
+
+    scenario = small_scenario(**{"downlink.epochs": 5000})
+    with (
+        pytest.raises(RunFailedError, match="sbs-1 died"),
+        Simulation.launch(scenario, engine="ray", out=run_folder, observer=Quiet()) as simulation,
+    ):
+        namespace = simulation.describe()["namespace"]
+        simulation.advance(10)
+        ray.kill(ray.get_actor("sbs-1", namespace=namespace))
+        simulation.advance()
+    folder = RunFolder.open(run_folder)
+    assert folder.summary()["status"] == "failed"
+    assert "sbs-1 died" in folder.summary()["error"]
+    assert folder.metrics().query("phase == 'training'")["step"].max() >= 10
+    with pytest.raises(ValueError, match="Failed to look up actor"):
+        ray.get_actor("mbs", namespace=namespace)
+
+
+def test_a_diverged_training_is_reported_by_its_own_words(cluster: Any, small_scenario: Any, run_folder: Path) -> None:
+    beyond_float32 = {"radio.noise_dbm": -250.0, "network.sbs.power_dbm": 100.0}
+    scenario = small_scenario(**{"downlink.policy": "paper", **beyond_float32})
+    with (
+        pytest.raises(RunFailedError, match="diverged at step"),
+        Simulation.launch(scenario, engine="ray", out=run_folder, observer=Quiet()) as simulation,
+    ):
+        simulation.advance()
+    assert "diverged" in RunFolder.open(run_folder).summary()["error"]
+
+
+def test_two_runs_on_one_cluster_do_not_mix(cluster: Any, small_scenario: Any, tmp_path: Path) -> None:
+    one = Simulation.launch(small_scenario(), engine="ray", out=tmp_path / "one", observer=Quiet())
+    two = Simulation.launch(small_scenario(seed=8), engine="ray", out=tmp_path / "two", observer=Quiet())
+    with one, two:
+        assert one.advance(5) == 5
+        assert two.advance(7) == 7
+        assert one.advance(5) == 10
+        rates = [simulation.result().summary["downlink"]["sum_rate"] for simulation in (one, two)]
+    assert rates[0] != rates[1]
+
+
+def test_what_can_never_fit_is_refused_by_arithmetic(small_scenario: Any) -> None:
+    scenario = small_scenario(placement={"sbs": {"cpus": 2, "gpus": 0.5}})
+    with pytest.raises(ResourceShortError, match=r"asks for 7 CPUs .* the cluster has 4"):
+        plan_seats(scenario, "mbs", {"CPU": 4.0, "GPU": 2.0})
+    with pytest.raises(ResourceShortError, match=r"asks for 1\.5 GPUs .* the cluster has 1;"):
+        plan_seats(scenario, "mbs", {"CPU": 8.0, "GPU": 1.0})
+
+
+@pytest.mark.parametrize(("there", "share"), [(0.0, 0.0), (1.0, 1 / 3), (2.0, 1 / 2), (3.0, 1.0), (8.0, 1.0)])
+def test_auto_shares_the_gpus_that_are_there(small_scenario: Any, there: float, share: float) -> None:
+    scenario = small_scenario(placement={"sbs": {"gpus": "auto"}})
+    seats = plan_seats(scenario, "mbs", {"CPU": 8.0, "GPU": there})
+    assert [seat.gpus for seat in seats] == [0.0, share, share, share]
+
+
+def test_a_seat_that_is_taken_is_refused_in_seconds(cluster: Any) -> None:
+    import ray
+    from ray.util.placement_group import remove_placement_group
+
+    free = ray.available_resources()["CPU"]
+    taken = reserve(Seat("first", free, 0), "PACK", "tests")
+    try:
+        with pytest.raises(ResourceShortError, match="second: no room for"):
+            reserve(Seat("second", 1, 0), "PACK", "tests")
+    finally:
+        remove_placement_group(taken)
+
+
+@pytest.mark.parametrize(
+    ("address", "fragment"),
+    [
+        ("nonsense", "expected host:port"),
+        ("127.0.0.1:1", "no Ray cluster answers there"),
+        ("ray://127.0.0.1:10001", "expected host:port"),
+        ("auto", "expected host:port"),
+    ],
+)
+def test_a_wrong_address_is_one_clear_line(tmp_path: Path, small_scenario: Any, address: str, fragment: str) -> None:
+    from agents.cluster import _check_answers
+
+    with pytest.raises(UserError, match=fragment):
+        _check_answers(address)

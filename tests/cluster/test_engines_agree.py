@@ -1,0 +1,58 @@
+"""The distributed run equals the in-process run bit for bit: parameters, metrics, rates, and every frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from agents import Simulation
+from cellfree_sim.results.checkpoints import Checkpoints
+from cellfree_sim.results.observer import Quiet
+
+STEPS = 20
+WALL_TIMES = ["wall_s"]
+
+
+def run(scenario: Any, engine: str, out: Path) -> tuple[Any, dict[str, bytes]]:
+    """Result and packed states of all stations after the whole run."""
+    with Simulation.launch(scenario, engine=engine, out=out, observer=Quiet()) as simulation:
+        assert simulation.advance() == STEPS
+        result = simulation.result()
+    saved = Checkpoints(out / "checkpoints").latest()
+    assert saved is not None
+    return result, saved.parts
+
+
+@pytest.mark.parametrize(
+    ("policy", "feedback", "settings"),
+    [
+        ("set", "cut_gradient", {}),
+        ("set", "global_outputs", {"backhaul.topology": "tree"}),
+        ("dense", "cut_gradient", {"downlink.loss_scheme": "el", "backhaul.cache_channels": True}),
+        ("dense", "global_outputs", {"downlink.loss_scheme": "nfl-tangent", "backhaul.precision": "bfloat16"}),
+    ],
+)
+def test_ray_equals_inline(
+    cluster: Any, small_scenario: Any, tmp_path: Path, policy: str, feedback: str, settings: dict[str, Any]
+) -> None:
+    scenario = small_scenario(**{"downlink.policy": policy, "downlink.feedback": feedback, **settings})
+    inline, inline_states = run(scenario, "inline", tmp_path / "inline")
+    distributed, distributed_states = run(scenario, "ray", tmp_path / "ray")
+
+    assert distributed_states == inline_states
+    pd.testing.assert_frame_equal(
+        distributed.metrics.drop(columns=WALL_TIMES), inline.metrics.drop(columns=WALL_TIMES), check_exact=True
+    )
+    pd.testing.assert_frame_equal(distributed.rates, inline.rates, check_exact=True)
+    order = ["sender", "sequence"]
+    pd.testing.assert_frame_equal(
+        distributed.backhaul.sort_values(order, ignore_index=True),
+        inline.backhaul.sort_values(order, ignore_index=True),
+        check_exact=True,
+    )
+    assert distributed.summary["backhaul"] == inline.summary["backhaul"]
+    assert distributed.summary["backhaul"]["balanced"] is True
+    assert len({station["pid"] for station in distributed.summary["stations"]}) >= 3

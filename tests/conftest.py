@@ -1,0 +1,65 @@
+"""Shared by all tests: one torch thread, caches of their own, and small scenarios."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ.pop("RAY_ADDRESS", None)
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellfree_sim.scenario.schema import Scenario
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or fills the user's channel cache."""
+    previous = os.environ.get("CELLFREE_CACHE_DIR")
+    os.environ["CELLFREE_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if previous is None:
+        del os.environ["CELLFREE_CACHE_DIR"]
+    else:
+        os.environ["CELLFREE_CACHE_DIR"] = previous
+
+
+@pytest.fixture
+def small_scenario() -> Callable[..., Scenario]:
+    """Factory of scenarios that train in a second: `small_scenario(**{"downlink.policy": "dense"})`."""
+
+    def make(**settings: Any) -> Scenario:
+        data: dict[str, Any] = {
+            "name": "small",
+            "seed": 7,
+            "network": {"sbs": {"count": 3}, "users": {"count": 4}},
+            "radio": {"subcarriers": 2},
+            "channel": {
+                "model": "rayleigh",
+                "realisations": {"train": 40, "validation": 8, "test": 12},
+                "cache": False,
+            },
+            "downlink": {"epochs": 10, "batch": 20, "validate_every_steps": 10, "references": ["gsa-zf"]},
+            "placement": {"mbs": {"cpus": 0}, "sbs": {"cpus": 0, "gpus": 0}},
+        }
+        for key, value in settings.items():
+            *sections, last = key.split(".")
+            target = data
+            for section in sections:
+                target = target.setdefault(section, {})
+            target[last] = value
+        return Scenario.model_validate(data)
+
+    return make
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A place for a run folder."""
+    return tmp_path / "run"

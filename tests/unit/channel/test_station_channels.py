@@ -1,0 +1,61 @@
+"""A station's channels depend on itself and the user drops alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cellfree_sim.channel import check_channels, station_channels
+from cellfree_sim.channel.models.rayleigh import Rayleigh
+from cellfree_sim.errors import ChannelError
+from cellfree_sim.network import build_network, draw_users
+
+
+def all_channels(scenario, split="train"):
+    network = build_network(scenario)
+    return {station: station_channels(scenario, network, station, split) for station in network.stations}
+
+
+def test_another_station_changes_no_channel_of_the_others(small_scenario):
+    places = [[25, 25], [75, 25], [25, 75]]
+    three = all_channels(small_scenario(**{"network.sbs": {"positions_m": places}}))
+    four = all_channels(small_scenario(**{"network.sbs": {"positions_m": [*places, [75, 75]]}}))
+    assert all(np.array_equal(four[station], channels) for station, channels in three.items())
+
+
+def test_stations_and_splits_share_no_coefficient(small_scenario):
+    scenario = small_scenario()
+    parts = [
+        channels.ravel()
+        for split in ("train", "validation", "test")
+        for channels in all_channels(scenario, split).values()
+    ]
+    everything = np.concatenate(parts)
+    assert len(np.unique(everything)) == len(everything)
+
+
+def test_moving_a_station_keeps_its_fading(small_scenario):
+    users = draw_users(small_scenario(), "train").positions_m
+    near, far = (
+        all_channels(small_scenario(**{"network.sbs": {"positions_m": [[x, 50]]}}))["sbs-0"].astype(np.complex128)
+        for x in (20, 80)
+    )
+    distances = [np.linalg.norm(users - np.array([x, 50, 25]), axis=-1) for x in (20, 80)]
+    ratio = (distances[0] / distances[1]) ** 1.5
+    np.testing.assert_allclose(far, near * ratio[:, None, None, :, None], rtol=1e-5)
+
+
+def test_a_channel_that_is_not_finite_is_named(small_scenario, monkeypatch):
+    def broken(self, request, progress=None):
+        channels = np.ones(request.shape, dtype=np.complex64)
+        channels[3, 0, 0, 1, 0] = np.nan
+        return channels
+
+    monkeypatch.setattr(Rayleigh, "generate", broken)
+    scenario = small_scenario()
+    with pytest.raises(ChannelError, match="station 'sbs-2' in validation realisation 3 is not finite"):
+        station_channels(scenario, build_network(scenario), "sbs-2", "validation")
+
+
+def test_a_model_without_needs_fits_every_scenario(small_scenario):
+    check_channels(small_scenario())

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import itertools
+import struct
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellfree_sim.results import RunFolder
+from cellfree_sim.results.analysis import bytes_by, bytes_by_station, hops, load_run, outcomes
+from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training
+from cellfree_sim.results.formats import algorithm_label
+
+
+def test_png_files_are_200_dpi_at_journal_width_and_pdf_text_stays_text(reported):
+    widths = {"topology": 3.5, "training": 3.5, "paired": 3.5, "simulated-time": 3.5, "rates": 7.16, "backhaul": 7.16}
+    for name, inches in widths.items():
+        png = (reported.figures_path / f"{name}.png").read_bytes()
+        width, _ = struct.unpack(">II", png[16:24])
+        assert width == int(200 * inches), name
+        pdf = (reported.figures_path / f"{name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF")
+        assert b"/FontFile2" in pdf  # TrueType outlines, which journals ask for, not Type 3
+
+
+def test_the_link_of_a_tree_carries_what_passes_through_it(tmp_path):
+    frames = pd.DataFrame(
+        {
+            "path": ["sbs-1>sbs-0>mbs", "mbs>sbs-0>sbs-1", "sbs-0>mbs"],
+            "purpose": ["training", "training", "measurement"],
+            "bytes": [100, 40, 7],
+            "sender": ["sbs-1", "mbs", "sbs-0"],
+            "receiver": ["mbs", "sbs-1", "mbs"],
+            "status": ["delivered", "delivered", "dropped"],
+        }
+    )
+    table = bytes_by(hops(frames), "link").sum(axis=1)
+    assert table.to_dict() == {"sbs-0>mbs": 107, "sbs-1>sbs-0": 100, "mbs>sbs-0": 40, "sbs-0>sbs-1": 40}
+    stations = bytes_by_station(frames)
+    assert stations["sent"].to_dict() == {"mbs": 40, "sbs-0": 7, "sbs-1": 100}
+    assert stations["received"].to_dict() == {"mbs": 100, "sbs-0": 0, "sbs-1": 40}
+
+
+def test_links_are_drawn_by_the_bytes_of_both_directions(run_folder):
+    run = load_run(run_folder.path)
+    frames = pd.read_parquet(run_folder.path / "backhaul.parquet").query("attempt == 0")
+    carried = topology.link_bytes(run)
+    for station in ("sbs-0", "sbs-1", "sbs-2"):
+        both = frames[(frames["sender"] == station) | (frames["receiver"] == station)]["bytes"].sum()
+        assert carried[frozenset(("mbs", station))] == both
+    axes = topology.draw(run).axes[0]
+    assert axes.get_aspect() == 1
+    assert {text.get_text() for text in axes.texts} >= {"mbs", "sbs-0", "sbs-1", "sbs-2"}
+    assert sum(text.get_text().endswith(" MB") for text in axes.texts) == 3
+
+
+def test_a_station_at_the_place_of_the_mbs_is_named_with_it(run_folder):
+    graph = run_folder.topology()
+    graph["nodes"][1] |= {"x_m": 50.0, "y_m": 50.0}
+    run_folder.write_topology(graph)
+    axes = topology.draw(load_run(run_folder.path)).axes[0]
+    names = [text.get_text() for text in axes.texts if not text.get_text().endswith(" MB")]
+    assert sorted(names) == ["mbs, sbs-0", "sbs-1", "sbs-2"]
+
+
+def test_training_lines_are_the_metrics_and_the_references_test_means(run_folder):
+    run = load_run(run_folder.path)
+    rates, loss = training.draw(run).axes
+    lines = {line.get_label(): line for line in rates.lines}
+    metrics = pd.read_parquet(run_folder.path / "metrics.parquet")
+    for label, phase in {"training batch": "training", "validation": "validation"}.items():
+        own = metrics[metrics["phase"] == phase]
+        np.testing.assert_array_equal(lines[label].get_xdata(), own["step"])
+        np.testing.assert_array_equal(lines[label].get_ydata(), own["sum_rate"])
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), metrics.loc[metrics["phase"] == "training", "joint_loss"])
+    test = pd.read_parquet(run_folder.path / "rates.parquet").groupby(["algorithm", "realisation"])["rate"].sum()
+    means = test.groupby("algorithm").mean().drop("dmtssl")
+    levels = sorted(
+        line.get_ydata()[0] for line in rates.lines if line.get_label() not in lines or len(line.get_xdata()) == 2
+    )
+    np.testing.assert_allclose(levels, sorted(means), rtol=1e-12)
+
+
+def test_distribution_functions_reach_each_quantile(run_folder):
+    run = load_run(run_folder.path)
+    users, sums = distributions.draw_cdf(run).axes
+    table = pd.read_parquet(run_folder.path / "rates.parquet")
+    order = [outcome.algorithm for outcome in outcomes(run)]
+    for name, line in zip(order, users.lines, strict=False):
+        rates = np.sort(table.loc[table["algorithm"] == name, "rate"])
+        x, y = line.get_data()
+        for probe in (0.02, 0.5, 3.0):
+            drawn = y[np.searchsorted(x, probe, side="right") - 1] if probe >= x[0] else 0.0
+            assert drawn == pytest.approx((rates <= probe).mean(), abs=1e-12)
+    assert any(np.allclose(line.get_xdata(), 0.02) for line in users.lines)
+    assert [line.get_label() for line in sums.lines] == [algorithm_label(name) for name in order]
+
+
+def test_time_bars_stack_to_the_round(run_folder):
+    run = load_run(run_folder.path)
+    axes = simulated_time.draw(run).axes[0]
+    metrics = pd.read_parquet(run_folder.path / "metrics.parquet").query("phase == 'training'")
+    whole = 1e3 * metrics[["compute_s", "queue_s", "transfer_s"]].sum(axis=1)
+    top = axes.patches[-1].get_data()
+    np.testing.assert_allclose(top.values, whole, rtol=1e-12)
+    np.testing.assert_array_equal(top.edges, np.append(metrics["step"], metrics["step"].max() + 1) - 0.5)
+
+
+def test_traffic_bars_are_the_bytes(run_folder):
+    run = load_run(run_folder.path)
+    kinds, _ = traffic.draw(run).axes
+    frames = pd.read_parquet(run_folder.path / "backhaul.parquet").query("attempt == 0")
+    wanted = frames.groupby("kind")["bytes"].sum().sort_values(ascending=False) / 1e6
+    assert [label.get_text().replace(" ", "_") for label in kinds.get_yticklabels()] == list(wanted.index)
+    widths = np.sum([[bar.get_width() for bar in group] for group in kinds.containers], axis=0)
+    np.testing.assert_allclose(widths, wanted, rtol=1e-12)
+
+
+def test_a_colour_stays_with_its_algorithm_whatever_its_rank():
+    one = style.algorithm_styles(["dmtssl", "gsa-zf", "ascent"], "dmtssl")
+    other = style.algorithm_styles(["ascent", "gsa-zf", "dmtssl"], "dmtssl")
+    assert one == other
+    assert len({look["color"] for look in one.values()}) == 3
+
+
+@pytest.mark.parametrize("places", [[3.0, 3.0, 3.0], [0.0, 0.1, 9.9, 10.0], [10.0], []])
+def test_spread_keeps_labels_apart_and_inside(places):
+    found = sorted(style.spread(places, 1.0, 0.0, 10.0))
+    assert all(0 <= place <= 10 for place in found)
+    assert all(b - a >= 1 - 1e-9 for a, b in itertools.pairwise(found))
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", "x", pd.Timestamp("2026-05-04T12:00Z").to_pydatetime())
+    folder.write_scenario("name: x\n")
+    run = load_run(folder.path)
+    drawings = (topology.draw, training.draw, distributions.draw_cdf, distributions.draw_paired, traffic.draw)
+    assert [draw(run) for draw in (*drawings, simulated_time.draw)] == [None] * 6
