@@ -58,7 +58,9 @@ class Result:
 class Simulation:
     """A running network. Make one with `launch`; leave it with `close`, or by the end of a ``with`` block."""
 
-    def __init__(self, scenario: Scenario, engine: Engine, folder: RunFolder, observer: Observer) -> None:
+    def __init__(
+        self, scenario: Scenario, engine: Engine, folder: RunFolder, observer: Observer, started: float
+    ) -> None:
         self.scenario = scenario
         self.step = 0
         self._engine = engine
@@ -67,7 +69,7 @@ class Simulation:
         self._books = Books()
         self._metrics = folder.metrics_writer()
         self._frames = folder.backhaul_writer()
-        self._started = time.perf_counter()
+        self._started = started
         self._measured: tuple[int, dict[str, Any]] | None = None
         self._status = "running"
         self._closed = False
@@ -94,6 +96,7 @@ class Simulation:
         Raises:
             UserError: the scenario, the folder or the cluster cannot be used; nothing is left behind.
         """
+        started = time.perf_counter()
         kind = engine or scenario.engine
         if kind not in ("ray", "inline"):
             raise UserError(f"engine '{kind}' is unknown; allowed are ray and inline")
@@ -102,7 +105,7 @@ class Simulation:
         network = build_network(scenario)
         check_channels(scenario)
         folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
-        watcher = observer or create_observer(title=scenario.name)
+        watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
         simulation = None
         built: Engine | None = None
         try:
@@ -123,7 +126,7 @@ class Simulation:
                 from agents.engine import RayEngine
 
                 built = RayEngine(scenario, address=address, run_name=folder.path.name, note=note)
-            simulation = cls(scenario, built, folder, watcher)
+            simulation = cls(scenario, built, folder, watcher, started)
             watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
             built.start(watcher.channels)
             folder.log(f"stations joined: {built.describe()}")

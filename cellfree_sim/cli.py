@@ -190,7 +190,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from cellfree_sim.results.observer import create_observer
 
     scenario = _checked(_read(arguments.scenario, arguments.assignments, engine=arguments.engine, seed=arguments.seed))
-    observer = create_observer(arguments.quiet, title=scenario.name)
+    observer = create_observer(arguments.quiet, title=f"{scenario.name} · {scenario.engine}")
     try:
         from agents import Simulation
 

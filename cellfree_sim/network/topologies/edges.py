@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 
 from cellfree_sim.network.base import Link, Place, Topology
 from cellfree_sim.registry import Options
@@ -12,6 +12,9 @@ from cellfree_sim.scenario.extensions import TOPOLOGIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 
 class Edge(Options):
@@ -25,6 +28,11 @@ class Edge(Options):
     @classmethod
     def _pair_alone(cls, data: Any) -> Any:
         return {"between": data} if isinstance(data, (list, tuple)) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        pair = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+        return {"anyOf": [pair, handler(schema)]}
 
 
 @TOPOLOGIES.register

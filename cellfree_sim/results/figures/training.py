@@ -28,6 +28,10 @@ def draw(run: RunData) -> Figure | None:
     if not validation.empty:
         look = {"color": style.LEARNED_COLOUR, "label": "validation", **_dots(validation, at_most=40)}
         rates.plot(validation["step"], validation["sum_rate"], **look)
+    found = outcomes(run)
+    for learned in (outcome for outcome in found if outcome.learned):
+        look = {"color": style.LEARNED_COLOUR, "marker": "*", "markersize": 7, "linestyle": "none", "clip_on": False}
+        rates.plot([training["step"].max()], [learned.sum_rate], label="test", zorder=5, **look)
     loss.set_xlim(0, int(training["step"].max()))
     loss.set_xlabel("training step")
     loss.xaxis.set_major_locator(_few_ticks(integer=True))
@@ -37,8 +41,8 @@ def draw(run: RunData) -> Figure | None:
     for axes in (rates, loss):
         axes.grid(axis="y")
         axes.yaxis.set_major_locator(_few_ticks())
-    _references(rates, [outcome for outcome in outcomes(run) if not outcome.learned], run)
-    rates.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderaxespad=0.2, columnspacing=1.4)
+    _references(rates, [outcome for outcome in found if not outcome.learned], run)
+    rates.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.4)
     figure.align_ylabels([rates, loss])
     return figure
 
@@ -55,7 +59,7 @@ def _references(axes: Axes, references: list[Outcome], run: RunData) -> None:
         axes.axhline(reference.sum_rate, **{**look, "linewidth": 1.0, "zorder": 1})
         axes.annotate(
             f"{algorithm_label(reference.algorithm)} {format(reference.sum_rate, '#.3g').rstrip('.')}",
-            xy=(1, height), xycoords=axes.get_yaxis_transform(), xytext=(3, 0), textcoords="offset points",
+            xy=(1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0), textcoords="offset points",
             va="center", color=look["color"], fontsize=6.5, annotation_clip=False,
         )  # fmt: skip
 
