@@ -36,8 +36,8 @@ PLANS = (
     _Plan(
         "training",
         training.draw,
-        "Sum rate on the training batches and on the validation split, with test means: the star of the learned algorithm, "
-        "level lines of the references; joint loss.",
+        "Sum rate on the training batches and on the validation split, with test means: a star for the "
+        "learned algorithm, level lines for the references; joint loss.",
     ),
     _Plan(
         "rates", distributions.draw_cdf, "Rates on the held-out test realisations, empirical distribution functions."
