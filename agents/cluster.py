@@ -10,8 +10,10 @@ import atexit
 import logging
 import os
 import secrets
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -45,7 +47,8 @@ class Cluster:
         else:
             self._shared = False
             try:
-                self._join(address) if address is not None else self._start(cpus)
+                with _own_sigterm():
+                    self._join(address) if address is not None else self._start(cpus)
             except BaseException:
                 self.close()
                 raise
@@ -124,6 +127,17 @@ def _own_token() -> Path:
     return path
 
 
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep what this process does on SIGTERM, where that is anything; `ray.init` replaces it by an exit of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
 def _check_answers(address: str) -> None:
     """Ray tries for twenty seconds before it gives up on a wrong address; a socket knows at once."""
     host, separator, port = address.rpartition(":")
@@ -152,8 +166,16 @@ def plain_errors() -> Iterator[None]:
             cause = cause.cause
         if isinstance(cause, CellfreeError):
             raise cause from None
-        raise RunFailedError(f"an actor failed: {type(cause).__name__}: {cause}") from error
+        verb = "died" if isinstance(cause, RayActorError) else f"failed: {type(cause).__name__}"
+        raise RunFailedError(f"an actor {verb}: {_first_line(cause)}") from error
     except RayActorError as error:
-        raise RunFailedError(f"an actor died: {str(error).strip().splitlines()[0]}") from error
+        raise RunFailedError(f"an actor died: {_first_line(error)}") from error
     except GetTimeoutError as error:
         raise RunFailedError(f"no answer from the cluster: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, and of which actor, without the rest of Ray's account."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    names = [line.removeprefix("name: ") for line in lines if line.startswith("name: ")]
+    return f"{names[0]}: {lines[0]}" if names else lines[0]

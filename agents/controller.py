@@ -24,7 +24,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from agents.mbs import Mbs
 from agents.placement import Seat, reserve
 from agents.sbs import Sbs
-from cellfree_sim.errors import RunFailedError
+from cellfree_sim.errors import RunFailedError, StationLostError
+from cellfree_sim.results.state import pack_state
 
 NAME = "controller"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -38,7 +39,7 @@ class Controller:
         self._scenario_json = scenario_json
         self._strategy = strategy
         self._namespace = namespace
-        self._groups: list[Any] = []
+        self._seats: dict[str, tuple[Seat, Any]] = {}
         self._mbs: Any = None
         self._mbs_name = ""
         self._stations: dict[str, Any] = {}
@@ -52,23 +53,27 @@ class Controller:
             *(loop.run_in_executor(None, reserve, seat, self._strategy, self._namespace) for seat in seats),
             return_exceptions=True,
         )
-        self._groups = [group for group in groups if not isinstance(group, BaseException)]
-        for group in groups:
-            if isinstance(group, BaseException):
-                raise group
-        me = ray.get_runtime_context().current_actor
-        mbs_seat, *sbs_seats = seats
-        self._mbs_name = mbs_seat.station
-        self._mbs = self._actor(Mbs, mbs_seat, groups[0], max_concurrency=1000).remote(
-            self._scenario_json, mbs_seat.gpus
-        )
-        for seat, group in zip(sbs_seats, groups[1:], strict=True):
-            self._stations[seat.station] = self._actor(Sbs, seat, group).remote(
-                self._scenario_json, seat.station, seat.gpus, self._mbs, me
-            )
-        calls = {name: actor.prepare.remote() for name, actor in self._stations.items()}
-        where = await self._all({self._mbs_name: self._mbs.ready.remote(), **calls})
-        return {name: str(place) for name, place in where.items()}
+        failed = next((group for group in groups if isinstance(group, BaseException)), None)
+        if failed is not None:
+            for group in groups:
+                if not isinstance(group, BaseException):
+                    remove_placement_group(group)
+            raise failed
+        self._mbs_name = seats[0].station
+        for seat, group in zip(seats, groups, strict=True):
+            self._seats[seat.station] = (seat, group)
+        where = await self._create([seat.station for seat in seats])
+        await self._all({name: actor.join.remote() for name, actor in self._stations.items()})
+        return where
+
+    async def recover(self, stations: list[str], states: dict[str, bytes]) -> dict[str, str]:
+        """Restart `stations` in their seats, and hand every station its state; returns where the restarted ones run."""
+        await self._all({name: actor.ready.remote() for name, actor in self._actors().items() if name not in stations})
+        where = await self._create(stations)
+        if self._mbs_name in stations:
+            await self._all({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
+        await self.load_states(states)
+        return where
 
     async def channels(self, station: str, done: int, total: int) -> None:
         """An SBS has made `done` of its `total` channel realisations."""
@@ -92,7 +97,11 @@ class Controller:
 
     async def rows(self, wait_s: float) -> bytes:
         """Metrics of the rounds closed since the last call, from the MBS; waits `wait_s` at most for the first."""
-        packed: bytes = await self._mbs.rows.remote(wait_s)
+        try:
+            packed: bytes = await self._mbs.rows.remote(wait_s)
+        except RayActorError:  # it is `advance` that reports the death; until then there is no news
+            await asyncio.sleep(wait_s)
+            return pack_state([])
         return packed
 
     async def hold(self) -> None:
@@ -105,7 +114,7 @@ class Controller:
 
     async def measure_references(self) -> None:
         """Run the reference algorithms at the MBS."""
-        await self._mbs.measure_references.remote()
+        await self._all({self._mbs_name: self._mbs.measure_references.remote()})
 
     async def test_rates(self) -> bytes:
         """Packed rates, see `Mbs.test_rates`."""
@@ -118,60 +127,87 @@ class Controller:
         return packed
 
     async def drain_ledgers(self) -> dict[str, bytes]:
-        """The books of all stations since the last call."""
-        return await self._ask_everybody("drain_ledger")
+        """The books of all stations that live, since the last call."""
+        calls = {name: _result(actor.drain_ledger.remote()) for name, actor in self._actors().items()}
+        books = await asyncio.gather(*calls.values(), return_exceptions=True)
+        return {name: book for name, book in zip(calls, books, strict=True) if isinstance(book, bytes)}
 
     async def states(self) -> dict[str, bytes]:
         """Packed states of all stations."""
-        return await self._ask_everybody("state")
+        return await self._all({name: actor.state.remote() for name, actor in self._actors().items()})
 
     async def load_states(self, states: Mapping[str, bytes]) -> None:
         """Hand every station its state."""
-        actors = {self._mbs_name: self._mbs, **self._stations}
-        await self._all({name: actor.load_state.remote(states[name]) for name, actor in actors.items()})
+        await self._all({name: actor.load_state.remote(states[name]) for name, actor in self._actors().items()})
 
     async def stop(self) -> None:
         """End all stations and give their seats back."""
         for actor in (*self._stations.values(), self._mbs):
             if actor is not None:
                 ray.kill(actor)
-        for group in self._groups:
+        for _, group in self._seats.values():
             remove_placement_group(group)
-        self._groups, self._stations, self._mbs = [], {}, None
+        self._seats, self._stations, self._mbs = {}, {}, None
 
-    async def _ask_everybody(self, method: str) -> dict[str, bytes]:
-        actors = {self._mbs_name: self._mbs, **self._stations}
-        return await self._all({name: getattr(actor, method).remote() for name, actor in actors.items()})
+    def _actors(self) -> dict[str, Any]:
+        return {self._mbs_name: self._mbs, **self._stations}
+
+    async def _create(self, names: list[str]) -> dict[str, str]:
+        """Processes for the stations called `names`, side by side; returns "pid device" of each once it is prepared."""
+        me = ray.get_runtime_context().current_actor
+        calls = {}
+        for name in sorted(names, key=lambda name: name != self._mbs_name):  # the MBS first: the others need its handle
+            seat, group = self._seats[name]
+            if name == self._mbs_name:
+                self._mbs = _actor(Mbs, seat, group, max_concurrency=1000).remote(self._scenario_json, seat.gpus)
+                calls[name] = self._mbs.ready.remote()
+            else:
+                arguments = (self._scenario_json, name, seat.gpus, self._mbs, me)
+                self._stations[name] = _actor(Sbs, seat, group).remote(*arguments)
+                calls[name] = self._stations[name].prepare.remote()
+        return {name: str(place) for name, place in (await self._all(calls)).items()}
 
     async def _all(self, calls: Mapping[str, Awaitable[Any]]) -> dict[str, Any]:
-        """Results of one call to each station. The first failure fails the barrier, and then this call."""
+        """Results of one call to each station.
+
+        The first failure fails the barrier, so that nobody waits for the dead, and then this call: with
+        StationLostError where processes died, with the station's own error otherwise.
+        """
+        if not calls:
+            return {}
         tasks = {name: asyncio.ensure_future(_result(call)) for name, call in calls.items()}
-        done, _ = await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
-        failed = next(((name, task) for name, task in tasks.items() if task in done and task.exception()), None)
-        if failed is None:
+        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
+        errors = {name: task.exception() for name, task in tasks.items() if task.done() and task.exception()}
+        if not errors:
             return {name: task.result() for name, task in tasks.items()}
-        name, task = failed
-        error = task.exception()
-        reason = f"{name} died" if isinstance(error, RayActorError) else f"{name} failed"
-        if self._mbs is not None and name != self._mbs_name:
+        first = next(iter(errors))
+        if self._mbs is not None and not self._dead(errors) & {self._mbs_name}:
+            reason = f"{first} {'died' if self._dead(errors) else 'failed'}"
             await asyncio.wait({asyncio.ensure_future(_result(self._mbs.abort.remote(reason)))})
         await asyncio.wait(tasks.values())
-        for other in tasks.values():
-            other.exception()  # those who waited for the dead one; looked at, so that nobody reports them
-        if isinstance(error, RayTaskError):
-            raise error.cause
-        raise RunFailedError(f"{reason}: {_account(error)}") from error
+        errors |= {name: task.exception() for name, task in tasks.items() if task.exception()}
+        dead = self._dead(errors)
+        if dead:
+            raise StationLostError(tuple(sorted(dead)), f"died: {_account(errors[first])}")
+        cause = getattr(errors[first], "cause", errors[first])
+        raise cause if isinstance(cause, BaseException) else RunFailedError(str(cause))
 
-    def _actor(self, kind: type, seat: Seat, group: Any, **options: Any) -> Any:
-        strategy = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=0)
-        return ray.remote(kind).options(
-            name=seat.station,
-            namespace=self._namespace,
-            num_cpus=seat.cpus,
-            num_gpus=seat.gpus,
-            scheduling_strategy=strategy,
-            **options,
-        )
+    def _dead(self, errors: Mapping[str, BaseException | None]) -> set[str]:
+        """Stations whose process is gone: those that did not answer, and the MBS where an SBS had no answer from it."""
+        dead = set()
+        for name, error in errors.items():
+            if isinstance(error, RayTaskError):  # the station lives; Ray gives its error the type of the cause as well
+                if isinstance(error.cause, RayActorError):
+                    dead.add(self._mbs_name)
+            elif isinstance(error, RayActorError):
+                dead.add(name)
+        return dead
+
+
+def _actor(kind: type, seat: Seat, group: Any, **options: Any) -> Any:
+    """A class of actors in a station's seat. They have no names: who wants one, asks the controller."""
+    strategy = PlacementGroupSchedulingStrategy(placement_group=group, placement_group_bundle_index=0)
+    return ray.remote(kind).options(num_cpus=seat.cpus, num_gpus=seat.gpus, scheduling_strategy=strategy, **options)
 
 
 def _account(error: BaseException | None) -> str:

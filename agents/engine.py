@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agents.cluster import Cluster, plain_errors
 from agents.placement import demanded_cpus, plan_seats
 from cellfree_sim.engine import ChannelProgress, Rows
+from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import build_network
 from cellfree_sim.results.state import unpack_state
 
@@ -79,9 +80,10 @@ class RayEngine:
                     on_rows(unpack_state(ray.get(self._controller.rows.remote(ROWS_WAIT_S))))
                 step = int(ray.get(reached))
             except KeyboardInterrupt:
-                ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
-                ray.get(reached, timeout=HOLD_TIMEOUT_S)
-                on_rows(unpack_state(ray.get(self._controller.rows.remote(0.0))))
+                with deferred_interrupts():
+                    ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
+                    ray.get(reached, timeout=HOLD_TIMEOUT_S)
+                    on_rows(unpack_state(ray.get(self._controller.rows.remote(0.0))))
                 raise
             on_rows(unpack_state(ray.get(self._controller.rows.remote(0.0))))
             return step
@@ -115,6 +117,10 @@ class RayEngine:
         """See `Engine.load_states`."""
         self._ask("load_states", dict(states))
 
+    def recover(self, stations: Sequence[str], states: Mapping[str, bytes]) -> None:
+        """See `Engine.recover`."""
+        self._places |= self._ask("recover", list(stations), dict(states))
+
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
         stations = []
@@ -126,6 +132,14 @@ class RayEngine:
             "address": self._cluster.address,
             "namespace": self._cluster.namespace,
             "stations": stations,
+        }
+
+    def reachable_at(self) -> dict[str, str]:
+        """See `Engine.reachable_at`."""
+        return {
+            "address": self._cluster.address,
+            "namespace": self._cluster.namespace,
+            "token_path": os.environ.get("RAY_AUTH_TOKEN_PATH", ""),
         }
 
     def close(self) -> None:

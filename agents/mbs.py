@@ -108,6 +108,8 @@ class Mbs:
     async def load_state(self, state: bytes) -> None:
         """Become the MBS that `state` was taken from."""
         await self._compute(lambda: self._role.load_state(unpack_state(state)))
+        self._failure = None
+        self._rows.clear()
 
     async def _close(self, exchange: Round, slot: _Slot) -> None:
         try:

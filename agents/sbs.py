@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ray.actor import ActorHandle
+
+from agents.mbs import Mbs
 from agents.station import make_context
 from cellfree_sim.downlink.roles import Round, StationRole
 from cellfree_sim.progress import progress_over_splits
@@ -28,10 +31,21 @@ class Sbs:
         self._controller = controller
 
     def prepare(self) -> str:
-        """Make channels and policy, then join; returns where this station runs, for the summary."""
+        """Make channels and policy; returns where this station runs: process id and device."""
         self._role.prepare(progress_over_splits(self._scenario, self._report()))
+        return self.ready()
+
+    def join(self) -> None:
+        """Announce the station to the MBS, and wait until all are admitted."""
         self._exchange(Round("setup", 0), self._role.join())
+
+    def ready(self) -> str:
+        """Where this station runs: process id and device."""
         return f"{os.getpid()} {self._device}"
+
+    def connect(self, mbs: ActorHandle[Mbs]) -> None:
+        """The MBS was restarted, and has a new process."""
+        self._mbs = mbs
 
     def advance(self, until: int) -> int:
         """Train until step `until` is done, or until the MBS says hold; returns the step reached."""

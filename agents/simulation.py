@@ -15,6 +15,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,25 +23,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cellfree_sim
-from cellfree_sim.backhaul.ledger import Books
 from cellfree_sim.channel import check_channels
-from cellfree_sim.errors import CellfreeError, UserError
+from cellfree_sim.errors import CellfreeError, RunFailedError, StationLostError, UserError
+from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import build_network
-from cellfree_sim.results.checkpoints import Checkpoints
+from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
+from cellfree_sim.results.journal import Journal
 from cellfree_sim.results.observer import Observer, create_observer
+from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.run_folder import RunFolder
 from cellfree_sim.results.summary import backhaul_summary, rate_summary
-from cellfree_sim.scenario import dump_scenario
+from cellfree_sim.scenario import dump_scenario, load_scenario
 
 if TYPE_CHECKING:
     from types import TracebackType
 
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.scenario.schema import Scenario
 
-BOOKKEEPING_STEPS = 500  # books are drained at least this often, so that they stay small
+MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
 REPORTED_PACKAGES = ("torch", "numpy", "ray", "sionna-no-rt", "msgpack", "networkx")
 
 
@@ -59,20 +64,26 @@ class Simulation:
     """A running network. Make one with `launch`; leave it with `close`, or by the end of a ``with`` block."""
 
     def __init__(
-        self, scenario: Scenario, engine: Engine, folder: RunFolder, observer: Observer, started: float
+        self,
+        scenario: Scenario,
+        engine: Engine,
+        folder: RunFolder,
+        journal: Journal,
+        observer: Observer,
+        started: float,
     ) -> None:
         self.scenario = scenario
         self.step = 0
         self._engine = engine
         self._folder = folder
         self._observer = observer
-        self._books = Books()
-        self._metrics = folder.metrics_writer()
-        self._frames = folder.backhaul_writer()
+        self._journal = journal
         self._started = started
         self._measured: tuple[int, dict[str, Any]] | None = None
         self._status = "running"
         self._closed = False
+        self._events: list[dict[str, Any]] = []
+        self._losses_in_a_row = 0
 
     @classmethod
     def launch(
@@ -106,38 +117,79 @@ class Simulation:
         check_channels(scenario)
         folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
         watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
-        simulation = None
-        built: Engine | None = None
         try:
             folder.write_scenario(dump_scenario(scenario))
             folder.write_topology(network.to_json())
-            folder.log(f"scenario {scenario.name}, seed {scenario.seed}, engine {kind}")
-            watcher.phase("start", f"{scenario.name}, {len(network.stations)} stations, engine {kind}")
-
-            def note(text: str) -> None:
-                folder.log(text)
-                watcher.note(text)
-
-            if kind == "inline":
-                from cellfree_sim.inline import InlineEngine
-
-                built = InlineEngine(scenario)
-            else:
-                from agents.engine import RayEngine
-
-                built = RayEngine(scenario, address=address, run_name=folder.path.name, note=note)
-            simulation = cls(scenario, built, folder, watcher, started)
-            watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
-            built.start(watcher.channels)
-            folder.log(f"stations joined: {built.describe()}")
+            return cls._bring_up(scenario, kind, folder, None, address, watcher, started)
         except BaseException as error:
-            if built is not None:
-                built.close()
-            watcher.close()
-            if isinstance(error, UserError) or simulation is None:
+            if isinstance(error, UserError) or not folder.summary_path.exists():
                 folder.discard()
+            raise
+
+    @classmethod
+    def resume(cls, folder: Path | str, *, address: str | None = None, observer: Observer | None = None) -> Simulation:
+        """Go on with a run that was interrupted or killed, from its last checkpoint, to the same result.
+
+        What was recorded after that checkpoint is forgotten and done again.
+
+        Raises:
+            UserError: there is no such run, it is done, or it has no checkpoint that is whole.
+        """
+        started = time.perf_counter()
+        found = RunFolder.open(folder)
+        driver = RunFile.read(found.path)
+        if driver is not None and driver.alive():
+            raise UserError(f"{folder}: this run is still going, driven by process {driver.pid} on {driver.host}")
+        if found.summary().get("status") == "done":
+            raise UserError(f"{folder}: this run is done; nothing is left to resume")
+        checkpoint = Checkpoints(found.checkpoints_path).latest()
+        if checkpoint is None:
+            raise UserError(f"{folder}: there is no checkpoint to resume from; start the scenario anew")
+        scenario = load_scenario(found.scenario_path)
+        kind = checkpoint.notes["engine"]
+        watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
+        for damaged in checkpoint.skipped:
+            found.log(f"passed over: {damaged}")
+            watcher.note(f"passed over: {damaged}")
+        return cls._bring_up(scenario, kind, found, checkpoint, address, watcher, started)
+
+    @classmethod
+    def _bring_up(
+        cls,
+        scenario: Scenario,
+        kind: str,
+        folder: RunFolder,
+        checkpoint: Checkpoint | None,
+        address: str | None,
+        watcher: Observer,
+        started: float,
+    ) -> Simulation:
+        """Start the engine, and let it go on from `checkpoint` where there is one."""
+        verb = "start" if checkpoint is None else f"resume at step {checkpoint.step}"
+        folder.log(f"{verb}: scenario {scenario.name}, seed {scenario.seed}, engine {kind}")
+        watcher.phase("start", f"{scenario.name}, {len(scenario.station_names)} stations, engine {kind}")
+        engine: Engine | None = None
+        simulation: Simulation | None = None
+        try:
+            engine = _make_engine(scenario, kind, folder, address, watcher)
+            RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
+            simulation = cls(scenario, engine, folder, Journal(folder, checkpoint), watcher, started)
+            watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
+            engine.start(watcher.channels)
+            folder.log(f"stations joined: {engine.describe()}")
+            if checkpoint is None:
+                simulation._commit()
             else:
-                simulation._give_up(error)
+                simulation._go_back_to(checkpoint)
+        except BaseException as error:
+            if simulation is not None:
+                if not isinstance(error, UserError):
+                    simulation._give_up(error)
+                simulation._journal.close()
+            RunFile.remove(folder.path)
+            if engine is not None:
+                engine.close()
+            watcher.close()
             raise
         return simulation
 
@@ -162,12 +214,11 @@ class Simulation:
         self._observer.phase("training", f"step {self.step} to {until}")
         try:
             while self.step < until:
-                self.step = self._engine.advance(min(until, self.step + BOOKKEEPING_STEPS), self._on_rows)
-                self._bookkeep()
+                self._advance_to(min(until, self._next_checkpoint()))
         except KeyboardInterrupt:
             self._status = "interrupted"
-            self._bookkeep()
-            self.save()
+            with deferred_interrupts():
+                self._commit()
             self._observer.note(f"interrupted after step {self.step}; state saved in {self.folder}")
             raise
         except CellfreeError as error:
@@ -175,30 +226,19 @@ class Simulation:
             raise
         return self.step
 
-    def save(self) -> Path:
-        """Save a checkpoint of all stations; returns its folder."""
-        saved = Checkpoints(self._folder.checkpoints_path).save(self.step, self._engine.states())
-        self._folder.log(f"checkpoint {saved.name}")
-        return saved
-
     def result(self) -> Result:
         """Measure the held-out realisations, run the references on them, and write summary, tables and report."""
         if self._measured is None or self._measured[0] != self.step:
             self._observer.phase("test", "held-out realisations and references")
-            self._on_rows(self._engine.measure())
-            self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
-            rates = self._engine.test_rates()
+            rates = self._test_rates()
             self._folder.write_rates(rates)
             downlink = self.scenario.downlink
             min_rate = self.scenario.network.users.min_rate_bps_hz
             self._measured = (self.step, rate_summary(rates, downlink.algorithm.name, min_rate))
-            self._bookkeep()
         if self._status == "running" and self.step == self.scenario.steps:
             self._status = "done"
-            self.save()
+        self._commit()
         summary = self.summary()
-        self._metrics.flush()
-        self._frames.flush()
         self._folder.write_summary(summary)
         self._observer.phase("report", str(self._folder.report_path))
         from cellfree_sim.results.report import build_report
@@ -234,9 +274,11 @@ class Simulation:
             "simulated_seconds": facts["simulated_seconds"],
             "versions": _versions(),
             "stations": self._engine.describe()["stations"],
-            "events": [],
+            "events": self._events,
             "downlink": downlink,
-            "backhaul": backhaul_summary(self._books, training_steps=self.step, execution_bytes_per_realisation=0.0),
+            "backhaul": backhaul_summary(
+                self._journal.books, training_steps=self.step, execution_bytes_per_realisation=0.0
+            ),
         }
 
     def close(self) -> None:
@@ -247,13 +289,13 @@ class Simulation:
         try:
             if self._status in ("running", "interrupted"):
                 self._status = "stopped" if self._status == "running" else self._status
-                self._bookkeep()
+                self._journal.record(self._engine.drain_ledgers())
                 self._folder.write_summary(self.summary())
         finally:
-            self._frames.extend(self._books.take_rows(final=True))
-            self._metrics.close()
-            self._frames.close()
-            self._folder.log(f"ended: {self._status} after step {self.step}, books balanced: {self._books.balanced}")
+            self._journal.close()
+            balanced = self._journal.books.balanced
+            self._folder.log(f"ended: {self._status} after step {self.step}, books balanced: {balanced}")
+            RunFile.remove(self.folder)
             self._engine.close()
             self._observer.close()
 
@@ -271,28 +313,97 @@ class Simulation:
         for row in rows:
             if row["phase"] == "training":
                 self.step = max(self.step, int(row["step"]))
-            self._metrics.append(row)
             self._observer.round({**row, "steps": self.scenario.steps})
+        self._journal.add_rounds(rows)
 
-    def _bookkeep(self) -> None:
-        for ledger in self._engine.drain_ledgers():
-            self._books.feed(ledger)
-        self._frames.extend(self._books.take_rows())
+    def _next_checkpoint(self) -> int:
+        every = self.scenario.checkpoint_every_steps
+        return (self.step // every + 1) * every
+
+    def _advance_to(self, boundary: int) -> None:
+        """Train to `boundary` and commit; where a station dies on the way, bring it back and return, to try again."""
+        try:
+            self.step = self._engine.advance(boundary, self._on_rows)
+        except StationLostError as lost:
+            self._recover(lost)
+        else:
+            self._commit()
+
+    def _recover(self, lost: StationLostError) -> None:
+        """Restart the dead, and let all stations go back to the last checkpoint."""
+        if self.scenario.on_failure == "abort":
+            raise lost
+        self._losses_in_a_row += 1
+        if self._losses_in_a_row > MOST_LOSSES_IN_A_ROW:
+            raise RunFailedError(f"{lost}; given up after {MOST_LOSSES_IN_A_ROW} restarts without a checkpoint between")
+        started, reached = time.perf_counter(), self.step
+        self._note(f"{lost}; restarting")
+        checkpoint = self._journal.rollback(self._engine.drain_ledgers())
+        self._engine.recover(lost.stations, checkpoint.parts)
+        self.step = checkpoint.step
+        event = {"event": "restart", "stations": list(lost.stations), "at_step": reached, "from_step": self.step}
+        self._events.append({**event, "seconds": time.perf_counter() - started})
+        self._note(f"{', '.join(lost.stations)} restarted; going on from step {self.step}")
+
+    def _test_rates(self) -> dict[str, NDArray[np.float64]]:
+        """Rates of the algorithm and its references on the test split; a station that dies meanwhile is restarted."""
+        while True:
+            try:
+                self._on_rows(self._engine.measure())
+                self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
+                return self._engine.test_rates()
+            except StationLostError as lost:
+                self._recover(lost)
+
+    def _go_back_to(self, checkpoint: Checkpoint) -> None:
+        """Make the stations that have just started those of `checkpoint`."""
+        self._engine.drain_ledgers()
+        self._engine.load_states(checkpoint.parts)
+        self.step = checkpoint.step
+        self._events = list(checkpoint.notes["events"])
+
+    def _commit(self) -> None:
+        notes = {"engine": self._engine.name, "events": self._events}
+        self._journal.commit(self.step, self._engine.drain_ledgers(), self._engine.states(), notes)
+        self._folder.log(f"checkpoint at step {self.step}")
+        self._losses_in_a_row = 0
+
+    def _note(self, text: str) -> None:
+        self._folder.log(text)
+        self._observer.note(text)
 
     def _give_up(self, error: BaseException) -> None:
         """Keep what there is of a run that cannot go on."""
         self._status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        self._folder.log(f"{self._status}: {error}")
+        reason = str(error) or "Ctrl-C"
+        self._folder.log(f"{self._status}: {reason}")
+        with suppress(CellfreeError):  # whoever keeps the books may be what died
+            self._journal.record(self._engine.drain_ledgers())
         partial: Mapping[str, Any] = {
             "name": self.scenario.name,
             "seed": self.scenario.seed,
             "engine": self._engine.name,
             "status": self._status,
             "steps": self.step,
-            "error": str(error),
+            "error": reason,
             "versions": _versions(),
+            "events": self._events,
         }
         self._folder.write_summary(partial)
+
+
+def _make_engine(scenario: Scenario, kind: str, folder: RunFolder, address: str | None, observer: Observer) -> Engine:
+    if kind == "inline":
+        from cellfree_sim.inline import InlineEngine
+
+        return InlineEngine(scenario)
+    from agents.engine import RayEngine
+
+    def note(text: str) -> None:
+        folder.log(text)
+        observer.note(text)
+
+    return RayEngine(scenario, address=address, run_name=folder.path.name, note=note)
 
 
 def _versions() -> dict[str, str]:

@@ -11,8 +11,11 @@ import argparse
 import json
 import os
 import re
+import signal
 import sys
-from contextlib import suppress
+import threading
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,8 +23,9 @@ from cellfree_sim import __version__
 from cellfree_sim.errors import CellfreeError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from cellfree_sim.results.observer import Observer
     from cellfree_sim.scenario import Scenario, ScenarioSource
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
@@ -147,7 +151,8 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str], list[str]]:
         return made
 
     run = add(commands, "run", _run, "run a scenario: channels, training, evaluation, report", _RUN_EPILOG)
-    run.add_argument("scenario", metavar="SCENARIO", help="a YAML file, or the name of a shipped scenario")
+    run.add_argument("scenario", metavar="SCENARIO", nargs="?", help="a YAML file, or the name of a shipped scenario")
+    run.add_argument("--resume", metavar="DIR", help="go on with the run in this folder from its last checkpoint")
     run.add_argument("--out", metavar="DIR", help="new or empty folder of the run (default runs/<name>-<UTC stamp>)")
     run.add_argument("--address", metavar="ADDR", help="join the Ray cluster at this address instead of starting one")
     run.add_argument(
@@ -189,18 +194,67 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from cellfree_sim.results.observer import create_observer
 
+    if arguments.resume is not None:
+        return _resume(arguments)
+    if arguments.scenario is None:
+        raise UserError(
+            "run: SCENARIO is missing; allowed: a YAML file, a name from 'cellfree scenarios list', --resume"
+        )
     scenario = _checked(_read(arguments.scenario, arguments.assignments, engine=arguments.engine, seed=arguments.seed))
     observer = create_observer(arguments.quiet, title=f"{scenario.name} · {scenario.engine}")
-    try:
-        from agents import Simulation
+    from agents import Simulation
 
-        with Simulation.launch(scenario, out=arguments.out, address=arguments.address, observer=observer) as simulation:
-            simulation.advance()
+    launch = partial(Simulation.launch, scenario, out=arguments.out)
+    return _to_the_end(launch, arguments.address, observer)
+
+
+def _resume(arguments: argparse.Namespace) -> int:
+    from agents import Simulation
+    from cellfree_sim.results.observer import create_observer
+
+    given = ("scenario", "out", "engine", "seed", "assignments")
+    if any(getattr(arguments, name) for name in given):
+        raise UserError(
+            "--resume goes on with the scenario of the run folder; leave out "
+            "SCENARIO, --out, --engine, --seed and --set"
+        )
+    observer = create_observer(arguments.quiet, title=arguments.resume)
+    return _to_the_end(partial(Simulation.resume, arguments.resume), arguments.address, observer)
+
+
+def _to_the_end(start: Any, address: str | None, observer: Observer) -> int:
+    """Bring a simulation up, train it to the end of its scenario, and print what came out."""
+    try:
+        # Ray's threads tell of dead workers on stdout, which is for results
+        with _ended_like_ctrl_c(), redirect_stdout(sys.stderr), start(address=address, observer=observer) as simulation:
+            if simulation.step < simulation.scenario.steps:
+                simulation.advance()
             result = simulation.result()
     finally:
         observer.close()
     print(_outcome(result.folder))
     return DONE
+
+
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Let `kill`, a scheduler's time limit and a closed terminal end a run as Ctrl-C does, with its state saved."""
+
+    def interrupt(*_: object) -> None:
+        if callable(signal.getsignal(signal.SIGINT)):  # whoever defers Ctrl-C to the end of a round defers this, too
+            signal.raise_signal(signal.SIGINT)
+        else:  # in the background of a shell script Ctrl-C is ignored
+            raise KeyboardInterrupt
+
+    wanted = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        wanted = []
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Engine(Protocol):
         ...
 
     def drain_ledgers(self) -> list[bytes]:
-        """The books of all stations since the last call."""
+        """The books of all stations that live, since the last call."""
         ...
 
     def states(self) -> dict[str, bytes]:
@@ -58,8 +58,16 @@ class Engine(Protocol):
         """Become the network that `states` was taken from (after `start`)."""
         ...
 
+    def recover(self, stations: Sequence[str], states: Mapping[str, bytes]) -> None:
+        """Restart `stations`, which died, and let the whole network become the one that `states` was taken from."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Where things run: engine, processes, devices; for the summary and the log."""
+        ...
+
+    def reachable_at(self) -> dict[str, str]:
+        """How another process reaches the run: `address`, `namespace` and `token_path`; empty where it cannot."""
         ...
 
     def close(self) -> None:

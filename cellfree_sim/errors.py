@@ -41,3 +41,15 @@ class FrameError(CellfreeError, ValueError):
 
 class RunFailedError(CellfreeError):
     """A run ended before its last step: a station died, a barrier timed out, training diverged."""
+
+
+class StationLostError(RunFailedError):
+    """Stations died. What they knew since the last checkpoint is gone; the others can go back to it."""
+
+    def __init__(self, stations: tuple[str, ...], reason: str) -> None:
+        super().__init__(stations, reason)
+        self.stations = stations
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.stations)} {self.reason}"

@@ -7,9 +7,7 @@ machines without Ray. Stations take their turns in roster order.
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim.devices import choose_device
 from cellfree_sim.downlink.roles import Context, CoordinatorRole, Round, StationRole
 from cellfree_sim.engine import ChannelProgress, Rows
+from cellfree_sim.errors import StationLostError
+from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import build_network
 from cellfree_sim.progress import progress_over_splits
 from cellfree_sim.results.state import pack_state, unpack_state
@@ -37,6 +37,7 @@ class InlineEngine:
         self._scenario = scenario
         self._network = build_network(scenario)
         self._algorithm = scenario.downlink.algorithm
+        self._dead: set[str] = set()
         self._device = choose_device(scenario.placement.sbs.gpus)
         self.coordinator: CoordinatorRole = self._algorithm.coordinator(self._context())
         self.stations: dict[str, StationRole] = {
@@ -52,8 +53,10 @@ class InlineEngine:
 
     def advance(self, until: int, on_rows: Callable[[Rows], None]) -> int:
         """See `Engine.advance`."""
-        with _one_torch_thread(), _deferred_interrupt() as interrupted:
+        with _one_torch_thread(), deferred_interrupts() as interrupted:
             while not interrupted():
+                if self._dead:
+                    raise StationLostError(tuple(sorted(self._dead)), "died")
                 rounds = {station.next_round(until) for station in self.stations.values()}
                 exchange = rounds.pop()
                 if exchange is None:
@@ -87,19 +90,33 @@ class InlineEngine:
 
     def drain_ledgers(self) -> list[bytes]:
         """See `Engine.drain_ledgers`."""
-        roles: list[CoordinatorRole | StationRole] = [self.coordinator, *self.stations.values()]
-        return [role.drain_ledger() for role in roles]
+        return [role.drain_ledger() for name, role in self._roles().items() if name not in self._dead]
 
     def states(self) -> dict[str, bytes]:
         """See `Engine.states`."""
-        roles: dict[str, CoordinatorRole | StationRole] = {self._network.mbs: self.coordinator, **self.stations}
-        return {name: pack_state(role.state()) for name, role in roles.items()}
+        return {name: pack_state(role.state()) for name, role in self._roles().items()}
 
     def load_states(self, states: Mapping[str, bytes]) -> None:
         """See `Engine.load_states`."""
         self.coordinator.load_state(unpack_state(states[self._network.mbs]))
         for name, station in self.stations.items():
             station.load_state(unpack_state(states[name]))
+
+    def kill(self, name: str) -> None:
+        """Let a station die, with all it knows since the last checkpoint; `advance` finds out."""
+        self._dead.add(name)
+
+    def recover(self, stations: Sequence[str], states: Mapping[str, bytes]) -> None:
+        """See `Engine.recover`."""
+        self._dead.clear()
+        for name in stations:
+            if name == self._network.mbs:
+                self.coordinator = self._algorithm.coordinator(self._context())
+            else:
+                self.stations[name] = self._algorithm.station(self._context(), name)
+                with _one_torch_thread():
+                    self.stations[name].prepare()
+        self.load_states(states)
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
@@ -109,8 +126,15 @@ class InlineEngine:
             "stations": [{"name": n, "pid": os.getpid(), "device": self._device} for n in names],
         }
 
+    def reachable_at(self) -> dict[str, str]:
+        """See `Engine.reachable_at`: nobody reaches into this process."""
+        return {}
+
     def close(self) -> None:
         """Nothing to end: the roles go with this object."""
+
+    def _roles(self) -> dict[str, CoordinatorRole | StationRole]:
+        return {self._network.mbs: self.coordinator, **self.stations}
 
     def _context(self) -> Context:
         return Context(self._scenario, self._network, self._device)
@@ -131,23 +155,3 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C wait for the end of the round; a second one does not wait."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    seen: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        seen.append(number)
-        if len(seen) > 1:
-            raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -63,3 +63,22 @@ def small_scenario() -> Callable[..., Scenario]:
 def run_folder(tmp_path: Path) -> Path:
     """A place for a run folder."""
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A local cluster with four logical GPUs that torch does not have."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    import ray
+
+    yield ray.init(
+        address="local",
+        num_cpus=4,
+        num_gpus=4,
+        include_dashboard=False,
+        object_store_memory=100 * 2**20,
+        log_to_driver=False,
+        logging_level="ERROR",
+        namespace="tests",
+    )
+    ray.shutdown()

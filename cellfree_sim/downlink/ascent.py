@@ -16,6 +16,7 @@ from cellfree_sim.downlink.zero_forcing import greedy_allocation, zero_forcing_b
 CHUNK = 50  # realisations at a time; more are slower, since they leave the processor's cache
 SWITCHED_OFF = 1e-4  # of a station's budget
 START_NOISE = 0.02  # of the amplitude of the budget; beams that are exactly zero have no gradient to grow by
+_TINY = 1e-30
 
 
 def ascend(
@@ -31,7 +32,8 @@ def ascend(
         penalty, margin: weight of the constraint, and what r_min is multiplied by in it.
 
     Returns:
-        w [S, B, N, T, I], each station at its full budget, and v [S, B, N, I], 0 or 1.
+        w [S, B, N, T, I], each station at its full budget (or silent, where its channel is zero), and v [S, B, N, I],
+        0 or 1.
     """
     generator = torch.Generator(device=channel.device).manual_seed(seed % 2**63)
     parts = [
@@ -72,4 +74,5 @@ def _ascend_chunk(
 
 
 def _at_full_power(beams: Tensor, served: Tensor) -> Tensor:
-    return beams / station_power(beams, served).sqrt()[..., None, None, None]
+    """Beams scaled to the budget of each station; one that sends nothing stays silent."""
+    return beams / station_power(beams, served).clamp_min(_TINY).sqrt()[..., None, None, None]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cellfree_sim.downlink.combining import combine_links
+
 
 def greedy_allocation(channel: Tensor, users_per_subcarrier: int = 1) -> Tensor:
     """0/1 allocation [S, B, N, I]: on each subcarrier, each station serves the users with the largest |H_ni^b|_F^2.
@@ -43,7 +45,7 @@ def zero_forcing_beams(channel: Tensor, allocation: Tensor) -> Tensor:
         channel: [S, B, N, T, I, R] complex64.
         allocation: [S, B, N, I], 0 or 1.
     """
-    effective = _combined(channel) * allocation.unsqueeze(3)  # [S, B, N, T, I]
+    effective = combine_links(channel.transpose(3, 4)).effective.mT * allocation.unsqueeze(3)  # [S, B, N, T, I]
     beams: Tensor = torch.linalg.pinv(effective, rtol=1e-5).mH
     norm = torch.linalg.vector_norm(beams, dim=3, keepdim=True).clamp_min(1e-30)
     served = allocation.sum(-1, keepdim=True).clamp_min(1.0) * allocation.shape[2]
@@ -54,11 +56,3 @@ def zero_forcing_beams(channel: Tensor, allocation: Tensor) -> Tensor:
 def _marked(quality: Tensor, count: int) -> Tensor:
     best = quality.topk(min(count, quality.shape[-1]), dim=-1).indices
     return torch.zeros_like(quality).scatter_(-1, best, 1.0)
-
-
-def _combined(channel: Tensor) -> Tensor:
-    """H p of each link, [S, B, N, T, I]."""
-    links = channel.transpose(3, 4)  # [S, B, N, I, T, R]
-    combiner: Tensor = torch.linalg.eigh(links.mH @ links).eigenvectors[..., -1]
-    combiner = combiner * torch.polar(torch.ones_like(combiner[..., 0].real), -combiner[..., 0].angle()).unsqueeze(-1)
-    return (links @ combiner.unsqueeze(-1)).squeeze(-1).transpose(3, 4)

@@ -146,13 +146,13 @@ class RunFolder:
             columns["rate"] += np.asarray(values, dtype=np.float64).ravel().tolist()
         tables.write_table(self.path / "rates.parquet", tables.RATES, columns)
 
-    def metrics_writer(self) -> tables.TableWriter:
-        """Writer of metrics.parquet, one row per round."""
-        return tables.TableWriter(self.path / "metrics.parquet", tables.METRICS)
+    def metrics_writer(self, keep: int = 0) -> tables.TableWriter:
+        """Writer of metrics.parquet, one row per round, after the first `keep` rows that are there."""
+        return tables.TableWriter(self.path / "metrics.parquet", tables.METRICS, keep=keep)
 
-    def backhaul_writer(self) -> tables.TableWriter:
-        """Writer of backhaul.parquet, one row per frame."""
-        return tables.TableWriter(self.path / "backhaul.parquet", tables.BACKHAUL)
+    def backhaul_writer(self, keep: int = 0) -> tables.TableWriter:
+        """Writer of backhaul.parquet, one row per frame, after the first `keep` rows that are there."""
+        return tables.TableWriter(self.path / "backhaul.parquet", tables.BACKHAUL, keep=keep)
 
     def data_files(self) -> list[str]:
         """Names of the files that hold what the run did, tables that are still being written included."""

@@ -80,9 +80,12 @@ class TableWriter:
         columns: names and types of its columns.
         batch_rows: rows kept in memory at most.
         flush_every_s: rows are handed to the disk at least this often, measured when rows come in.
+        keep: rows to keep of the table that is there, from the first on; for a run that is resumed.
     """
 
-    def __init__(self, path: Path, columns: Columns, *, batch_rows: int = 4096, flush_every_s: float = 2.0) -> None:
+    def __init__(
+        self, path: Path, columns: Columns, *, batch_rows: int = 4096, flush_every_s: float = 2.0, keep: int = 0
+    ) -> None:
         import pyarrow as pa
 
         self.path = path
@@ -94,6 +97,7 @@ class TableWriter:
         self._flushed_at = time.monotonic()
         self._pending: dict[str, list[Any]] = {name: [] for name in columns}
         self._waiting = 0
+        kept = read_table(path, columns).iloc[:keep] if keep else None
         try:
             self._file = partial_path(path).open("wb")
         except OSError as error:
@@ -101,6 +105,9 @@ class TableWriter:
         self._stream: Any = pa.ipc.new_stream(
             self._file, self._schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
         )
+        if kept is not None:
+            self.extend({name: kept[name].tolist() for name in columns})
+            self.flush()
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one row. Columns left out are empty (NaN, 0, ""); keys that are no column are ignored."""

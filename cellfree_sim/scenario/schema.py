@@ -254,7 +254,10 @@ class Scenario(Section):
     backhaul: Backhaul = Field(default_factory=Backhaul)
     downlink: Downlink = Field(default_factory=Downlink)
     placement: Placement = Field(default_factory=Placement)
-    on_failure: Literal["abort"] = Field("abort", description="when a station dies: save what there is and end")
+    on_failure: Literal["restart", "abort"] = Field(
+        "restart", description="when a station dies: restart it from the last checkpoint, or end the run"
+    )
+    checkpoint_every_steps: int = Field(50, ge=1, le=1_000_000, description="training steps between two checkpoints")
 
     @model_validator(mode="after")
     def _a_batch_fits_the_split(self) -> Scenario:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
 import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.actor import ActorHandle
 
 from agents import Simulation
-from agents.controller import Controller
+from agents.controller import NAME, Controller
 from agents.mbs import Mbs
 from agents.placement import Seat, plan_seats, reserve
 from agents.sbs import Sbs
@@ -32,11 +35,13 @@ def test_stations_take_and_give_bytes_and_plain_scalars_only(actor: type) -> Non
     assert len(methods(actor)) >= 5
     for name, hints in methods(actor):
         for argument, kind in hints.items():
-            assert kind in (bytes, *CONTROL), f"{actor.__name__}.{name}: {argument} is {kind}"
+            assert kind in (bytes, *CONTROL) or typing.get_origin(kind) is ActorHandle, (
+                f"{actor.__name__}.{name}: {argument} is {kind}"
+            )
 
 
 def test_the_controller_never_sees_a_tensor() -> None:
-    allowed = {bytes, *CONTROL, list[Seat], dict[str, str], dict[str, bytes], dict[str, tuple[int, int]]}
+    allowed = {bytes, *CONTROL, list[Seat], list[str], dict[str, str], dict[str, bytes], dict[str, tuple[int, int]]}
     allowed |= {typing.Mapping[str, bytes]}
     for name, hints in methods(Controller):
         for argument, kind in hints.items():
@@ -51,21 +56,22 @@ def test_a_killed_station_ends_the_run_at_once_and_keeps_what_was_measured(
 ) -> None:
     import ray
 
-    scenario = small_scenario(**{"downlink.epochs": 5000})
+    scenario = small_scenario(**{"downlink.epochs": 5000, "on_failure": "abort"})
     with (
         pytest.raises(RunFailedError, match="sbs-1 died"),
         Simulation.launch(scenario, engine="ray", out=run_folder, observer=Quiet()) as simulation,
     ):
-        namespace = simulation.describe()["namespace"]
+        description = simulation.describe()
         simulation.advance(10)
-        ray.kill(ray.get_actor("sbs-1", namespace=namespace))
+        pids = {station["name"]: int(station["pid"]) for station in description["stations"]}
+        os.kill(pids["sbs-1"], signal.SIGKILL)
         simulation.advance()
     folder = RunFolder.open(run_folder)
     assert folder.summary()["status"] == "failed"
     assert "sbs-1 died" in folder.summary()["error"]
     assert folder.metrics().query("phase == 'training'")["step"].max() >= 10
     with pytest.raises(ValueError, match="Failed to look up actor"):
-        ray.get_actor("mbs", namespace=namespace)
+        ray.get_actor(NAME, namespace=description["namespace"])
 
 
 def test_a_diverged_training_is_reported_by_its_own_words(cluster: Any, small_scenario: Any, run_folder: Path) -> None:

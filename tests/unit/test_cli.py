@@ -76,7 +76,7 @@ class TestHelp:
         assert re.findall(r"^    ([a-z]+)", text.partition("commands:")[2], re.MULTILINE) == ACTIONS
         main(["run", "--help"])
         text = capsys.readouterr().out
-        options = ["--help", "--out", "--address", "--engine", "--set", "--seed", "--quiet"]
+        options = ["--help", "--out", "--address", "--engine", "--resume", "--set", "--seed", "--quiet"]
         assert sorted(set(re.findall(r"--[a-z-]+", text.partition("examples:")[0]))) == sorted(options)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from cellfree_sim.downlink.combining import unit_phase
 from cellfree_sim.downlink.networks.common import normalise_power, positive_weights
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
 
@@ -17,8 +18,10 @@ class DenseNetwork(nn.Module):
     """The paper's network with the choices that make it work.
 
     Input: for each subcarrier, user and receive antenna the log link gain log10(|h|^2) and the direction h / |h| of the
-    channel over transmit antennas; a raw channel (paper) mixes magnitudes over many decades. Output: complex beams of
-    free scale, sigmoid allocations (soft in training, hard at 1/2 in evaluation), sigmoid loss weights. Power is
+    channel over transmit antennas; a raw channel (paper) mixes magnitudes over many decades. The channel of each user and
+    subcarrier is first turned so that its first entry is real and positive, and the beam is turned back: the common
+    phase of a link is uniform and carries nothing, but a dense network would have to learn that. Output: complex beams
+    of free scale, sigmoid allocations (soft in training, hard at 1/2 in evaluation), sigmoid loss weights. Power is
     normalised to the budget here, so that a station cannot violate it.
     """
 
@@ -34,9 +37,11 @@ class DenseNetwork(nn.Module):
     def forward(self, channel: Tensor) -> PolicyOutputs:
         """Channel [S, N, T, I, R] complex64 of one station to its decision."""
         s = channel.shape[0]
-        beams, allocation, beta = self.head(self.trunk(link_features(channel))).split(self.sizes, -1)
+        reference = unit_phase(channel[:, :, :1, :, 0])  # [S, N, 1, I]
+        inputs = link_features(channel * reference.conj().unsqueeze(-1))
+        beams, allocation, beta = self.head(self.trunk(inputs)).split(self.sizes, -1)
         n, t, i = self.shape.subcarriers, self.shape.tx_antennas, self.shape.users
-        beams = torch.view_as_complex(beams.reshape(s, n, t, i, 2).contiguous())
+        beams = torch.view_as_complex(beams.reshape(s, n, t, i, 2).contiguous()) * reference
         soft = torch.sigmoid(allocation)
         allocation = (soft if self.training else hard_allocation(soft)).reshape(s, n, i)
         return PolicyOutputs(normalise_power(beams, allocation), allocation, positive_weights(beta))

@@ -18,8 +18,8 @@ class Set(Policy):
     """A small network shared by all users and subcarriers, with structured beams; serves any number of either."""
 
     name: Literal["set"] = "set"
-    width: int = Field(64, ge=4, le=4096, description="features of each user and subcarrier")
-    layers: int = Field(2, ge=1, le=32, description="permutation-equivariant layers")
+    width: int = Field(48, ge=4, le=4096, multiple_of=4, description="features of each link")
+    layers: int = Field(3, ge=1, le=32, description="permutation-equivariant layers")
     threshold: float = Field(
         0.02, gt=0, lt=1, description="power, in units of P_max / N, above which a link counts as allocated"
     )
