@@ -212,6 +212,8 @@ def _actor(kind: type, seat: Seat, group: Any, **options: Any) -> Any:
 
 def _account(error: BaseException | None) -> str:
     """One line of what Ray says of a death: of an error in a constructor the last, which names it, else the first."""
+    if isinstance(error, RayTaskError):
+        error = error.cause
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
     return lines[-1] if "creation task" in lines[0] else lines[0]
 

@@ -276,9 +276,7 @@ class Simulation:
             "stations": self._engine.describe()["stations"],
             "events": self._events,
             "downlink": downlink,
-            "backhaul": backhaul_summary(
-                self._journal.books, training_steps=self.step, execution_bytes_per_realisation=0.0
-            ),
+            "backhaul": self._backhaul_summary(),
         }
 
     def close(self) -> None:
@@ -372,6 +370,10 @@ class Simulation:
         self._folder.log(text)
         self._observer.note(text)
 
+    def _backhaul_summary(self) -> dict[str, Any]:
+        """Of what is in the books; executing DMTSSL takes no backhaul."""
+        return backhaul_summary(self._journal.books, training_steps=self.step, execution_bytes_per_realisation=0.0)
+
     def _give_up(self, error: BaseException) -> None:
         """Keep what there is of a run that cannot go on."""
         self._status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -388,6 +390,7 @@ class Simulation:
             "error": reason,
             "versions": _versions(),
             "events": self._events,
+            "backhaul": self._backhaul_summary(),
         }
         self._folder.write_summary(partial)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cellfree_sim.devices import choose_device
 from cellfree_sim.downlink.roles import Context
+from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.network import build_network
 from cellfree_sim.scenario.schema import Scenario
 
@@ -16,5 +17,6 @@ def make_context(scenario_json: str, gpus: float) -> Context:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     scenario = Scenario.model_validate_json(scenario_json)
     return Context(scenario, build_network(scenario), choose_device("auto" if gpus > 0 else 0))

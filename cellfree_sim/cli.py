@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from cellfree_sim import __version__
 from cellfree_sim.errors import CellfreeError, UserError
+from cellfree_sim.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -73,12 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (that of the process by default) and return its exit status."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read by torch's threads when they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    keep_freed_memory()
     with suppress(AttributeError, ValueError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         arguments = _parsed(list(sys.argv[1:] if argv is None else argv))
         status: int = arguments.handler(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller (>&-)
+            sys.stdout.flush()
     except SystemExit as stop:  # --help and --version
         return int(stop.code or DONE)
     except BrokenPipeError:

@@ -22,21 +22,11 @@ S, N, T, USERS, R = 100, 4, 4, 10, 2
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """See `cellfree_sim.benchmarks`."""
-    import ray
-
     from agents.cluster import Cluster
 
-    calls, turns = (50, 5) if quick else (200, 11)
     cluster = Cluster(address=None, namespace=f"bench-{os.getpid()}", cpus=2)
     try:
-        server: Any = ray.remote(Server).options(num_cpus=0).remote()
-        client: Any = ray.remote(Client).options(num_cpus=0).remote(server)
-        ray.get(client.raw.remote(10))
-        ray.get(client.backhaul.remote(10))
-        raw, path = [], []
-        for _ in range(turns):
-            raw.append(ray.get(client.raw.remote(calls)))
-            path.append(ray.get(client.backhaul.remote(calls)))
+        raw, path, cpu = round_trips(*((50, 5) if quick else (200, 11)))
     finally:
         cluster.close()
     share = statistics.median(r / p for r, p in zip(raw, path, strict=True))
@@ -49,7 +39,32 @@ def run(quick: bool) -> list[dict[str, Any]]:
             "ratio": share,
             "against": "throughput of raw Ray",
         },
+        {"case": "backhaul round trip, CPU of all processes", "value": 1e3 * statistics.median(cpu), "unit": "ms"},
     ]
+
+
+def round_trips(calls: int, turns: int) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of a raw round trip, of one over the backhaul, and CPU seconds of the latter, turn by turn.
+
+    Ray must be initialised.
+    """
+    import ray
+
+    from cellfree_sim.cpu_time import cpu_seconds
+
+    server: Any = ray.remote(Server).options(num_cpus=0).remote()
+    client: Any = ray.remote(Client).options(num_cpus=0).remote(server)
+    ray.get(client.raw.remote(10))
+    ray.get(client.backhaul.remote(10))
+    raw, path, cpu = [], [], []
+    for _ in range(turns):
+        raw.append(ray.get(client.raw.remote(calls)))
+        before = cpu_seconds()
+        path.append(ray.get(client.backhaul.remote(calls)))
+        cpu.append((cpu_seconds() - before) / calls)
+    ray.kill(client)
+    ray.kill(server)
+    return raw, path, cpu
 
 
 def _uploads() -> list[ChannelReport | PolicyOutput]:

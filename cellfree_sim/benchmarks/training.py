@@ -1,7 +1,10 @@
 """One training step of DMTSSL: a plain PyTorch loop, the inline engine, and the distributed network, in turns.
 
 All three do the same mathematics on the default geometry (3 SBSs, 10 users, 4 subcarriers, batch 100) on one torch
-thread per process. Beside wall time, CPU time counts every process of the run, Ray's own included.
+thread per process. Beside wall time, CPU time counts every process of the run, Ray's own included. The messaging
+share is the CPU time of a round trip of the same messages between two idle actors (see `messaging`), once for each
+SBS, over the CPU time of a distributed step; what else that step takes more than the plain loop is processes in each
+other's way.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
+from cellfree_sim.benchmarks.messaging import round_trips
+from cellfree_sim.cpu_time import cpu_seconds
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
@@ -83,6 +87,7 @@ def _compare(policy: str, steps: int, turns: int) -> list[dict[str, Any]]:
                     if turn > 0:  # the first turn warms up
                         wall[side].append(1e3 * wall_s / steps)
                         cpu[side].append(1e3 * cpu_s / steps)
+            _, _, messaging = round_trips(50, 3)
         finally:
             ray_engine.close()
     rows = []
@@ -91,10 +96,9 @@ def _compare(policy: str, steps: int, turns: int) -> list[dict[str, Any]]:
             ratio = statistics.median(v / p for v, p in zip(values, times["plain loop"], strict=True))
             row = {"case": f"{policy}, {side}, {kind}", "value": statistics.median(values), "unit": "ms/step"}
             rows.append(row | {"ratio": ratio, "against": "plain loop", "spread": [min(values), max(values)]})
-    for side in ("inline", "ray"):
-        shares = [1 - p / v for v, p in zip(cpu[side], cpu["plain loop"], strict=True)]
-        share = 100 * statistics.median(shares)
-        rows.append({"case": f"{policy}, {side}, messaging share of CPU", "value": share, "unit": "%"})
+    stations = len(scenario.station_names)
+    share = 100 * stations * statistics.median(messaging) / (1e-3 * statistics.median(cpu["ray"]))
+    rows.append({"case": f"{policy}, ray, messaging share of CPU", "value": share, "unit": "%"})
     return rows
 
 
@@ -161,17 +165,6 @@ def _nobody(*_: object) -> None:
 
 def _measured(work: Callable[[], object]) -> tuple[float, float]:
     """Wall seconds of `work`, and CPU seconds of this process and all below it."""
-    before, started = _cpu_seconds(), time.perf_counter()
+    before, started = cpu_seconds(), time.perf_counter()
     work()
-    return time.perf_counter() - started, _cpu_seconds() - before
-
-
-def _cpu_seconds() -> float:
-    total = time.process_time()
-    for child in psutil.Process().children(recursive=True):
-        try:
-            times = child.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
+    return time.perf_counter() - started, cpu_seconds() - before

@@ -33,7 +33,8 @@ Name = Annotated[
 ]
 MBS_NAME = "mbs"
 USER_PREFIX = "user-"
-COMPLEX_BYTES = {"float32": 8, "float16": 4, "bfloat16": 4, "int8": 2}
+REAL_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.125}  # int8: with a scale for each 32 values
+FRAME_OVERHEAD_BYTES = 2048  # header and keys, without the names of the stations on the path
 
 
 class Section(Options):
@@ -272,12 +273,7 @@ class Scenario(Section):
 
     @model_validator(mode="after")
     def _a_batch_fits_a_frame(self) -> Scenario:
-        radio, network = self.radio, self.network
-        links = self.downlink.batch * radio.subcarriers * network.sbs.antennas.count * network.users.count
-        values = links * network.users.antennas
-        if self.downlink.feedback == "global_outputs":
-            values = max(values, (network.sbs.count - 1) * (values + links))
-        least = values * COMPLEX_BYTES[self.backhaul.precision]
+        least = self._longest_frame_bytes()
         if least > self.backhaul.max_frame_bytes:
             raise MisfitError(
                 ("backhaul", "max_frame_bytes"),
@@ -286,6 +282,20 @@ class Scenario(Section):
                 because=("downlink", "batch"),
             )
         return self
+
+    def _longest_frame_bytes(self) -> int:
+        """Upper bound of the longest frame: a batch of training, or one realisation measured at float32."""
+        network, subcarriers = self.network, self.radio.subcarriers
+        stations, users, antennas = network.sbs.count, network.users.count, network.sbs.antennas.count
+        channel = 2 * subcarriers * antennas * users * network.users.antennas
+        outputs = subcarriers * users * (2 * antennas + 1) + 1 + users + stations
+        reals = max(channel, outputs)
+        if self.downlink.feedback == "global_outputs":
+            reals = max(reals, (stations - 1) * (channel + outputs))
+        batch = self.downlink.batch * reals * REAL_BYTES[self.backhaul.precision]
+        measured = max(channel, outputs) * REAL_BYTES["float32"]
+        names = 66 * (stations + 1)
+        return math.ceil(max(batch, measured)) + FRAME_OVERHEAD_BYTES + names + 4 * (1 + users + stations)
 
     @property
     def station_names(self) -> list[str]:

@@ -7,7 +7,7 @@ outputs of all other stations, from which it computes the same joint loss and di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +24,7 @@ from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
 from cellfree_sim.downlink.roles import Context, Progress, Round, StationRole
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.network.users import Split
+from cellfree_sim.scenario.schema import FRAME_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,8 +92,8 @@ class DmtsslStation(StationRole):
         bundle.add(self._port.send(message, self._mbs, phase="setup", step=0, now_s=self._now_s))
         if self._scenario.backhaul.cache_channels:
             train = self._channels["train"]
-            for first in range(0, len(train), CHUNK):
-                report = ChannelReport(channel=train[first : first + CHUNK].numpy(), first=first)
+            for first, part in self._parts(train):
+                report = ChannelReport(channel=part.numpy(), first=first)
                 bundle.add(self._port.send(report, self._mbs, phase="training", step=0, now_s=self._now_s))
         return bundle.pack()
 
@@ -147,8 +148,7 @@ class DmtsslStation(StationRole):
         channels = self._channels["validation" if phase == "validation" else "test"]
         bundle = Bundle()
         exchange = Round(phase, self.step)
-        for first in range(0, len(channels), CHUNK):
-            part = channels[first : first + CHUNK]
+        for first, part in self._parts(channels):
             if phase == "test" or self.step == 0:
                 bundle.add(self._send(ChannelReport(channel=part.numpy(), first=first), exchange, precision="float32"))
             bundle.add(self._send(_message(self.decide(part)), exchange, precision="float32"))
@@ -197,6 +197,17 @@ class DmtsslStation(StationRole):
         return self._port.send(
             message, self._mbs, phase=exchange.phase, step=exchange.step, now_s=self._now_s, precision=precision
         )
+
+    def _parts(self, channels: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Realisations in parts that fit a frame, each with the index of its first."""
+        room = self._scenario.backhaul.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        outputs = (
+            self.shape.subcarriers * self.shape.users * (8 * self.shape.tx_antennas + 4) + 4 * self.shape.loss_weights
+        )
+        longest = max(channels[0].numel() * channels.element_size(), outputs)
+        size = max(1, min(CHUNK, room // longest))
+        for first in range(0, len(channels), size):
+            yield first, channels[first : first + size]
 
     def _policy_shape(self) -> PolicyShape:
         scenario = self._scenario

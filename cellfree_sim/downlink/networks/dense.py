@@ -18,8 +18,8 @@ class DenseNetwork(nn.Module):
     """The paper's network with the choices that make it work.
 
     Input: for each subcarrier, user and receive antenna the log link gain log10(|h|^2) and the direction h / |h| of the
-    channel over transmit antennas; a raw channel (paper) mixes magnitudes over many decades. The channel of each user and
-    subcarrier is first turned so that its first entry is real and positive, and the beam is turned back: the common
+    channel over transmit antennas; a raw channel (paper) mixes magnitudes over many decades. The channel of each user
+    and subcarrier is first turned so that its first entry is real and positive, and the beam is turned back: the common
     phase of a link is uniform and carries nothing, but a dense network would have to learn that. Output: complex beams
     of free scale, sigmoid allocations (soft in training, hard at 1/2 in evaluation), sigmoid loss weights. Power is
     normalised to the budget here, so that a station cannot violate it.
@@ -50,15 +50,18 @@ class DenseNetwork(nn.Module):
 class PaperNetwork(nn.Module):
     """The paper's network to the letter: scaled channel in, sigmoid out, binary allocation by a decision layer.
 
-    Input: real and imaginary parts of the channel times `input_scale`. Output: sigmoids, mapped to beams in
-    [-1, 1] (1 + j) (a sigmoid alone could not make a negative part), to allocations and to loss weights. The decision
-    layer rounds allocations in training too; its gradient is taken straight through. Power is left to the Huber task.
+    Input: real and imaginary parts of the channel times `input_scale`. Output: sigmoids, mapped to beams whose real and
+    imaginary parts lie within `beam_scale` of zero (a sigmoid alone could not make a negative part), to allocations and
+    to loss weights. The decision layer rounds allocations in training too; its gradient is taken straight through. Power
+    is left to the Huber task, which drives a station that starts far above its budget into silence, whence no gradient
+    leads back.
     """
 
-    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...], input_scale: float) -> None:
+    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...], input_scale: float, beam_scale: float) -> None:
         super().__init__()
         self.shape = shape
         self.input_scale = input_scale
+        self.beam_scale = beam_scale
         links = shape.subcarriers * shape.users
         self.sizes = (2 * links * shape.tx_antennas, links, shape.loss_weights)
         self.trunk = dense_trunk(2 * links * shape.tx_antennas * shape.rx_antennas, hidden)
@@ -70,7 +73,8 @@ class PaperNetwork(nn.Module):
         inputs = self.input_scale * torch.view_as_real(channel).reshape(s, -1)
         beams, allocation, beta = self.head(self.trunk(inputs)).split(self.sizes, -1)
         n, t, i = self.shape.subcarriers, self.shape.tx_antennas, self.shape.users
-        beams = torch.view_as_complex(2.0 * torch.sigmoid(beams.reshape(s, n, t, i, 2).contiguous()) - 1.0)
+        signed = 2.0 * torch.sigmoid(beams.reshape(s, n, t, i, 2).contiguous()) - 1.0
+        beams = self.beam_scale * torch.view_as_complex(signed)
         soft = torch.sigmoid(allocation)
         decided = (soft > 0.5).to(soft.dtype)
         if self.training:

@@ -43,10 +43,16 @@ class Paper(Policy):
     input_scale: float = Field(
         1.0, gt=0, le=1e12, description="factor on the channel (in units of sqrt(sigma^2 / P_max))"
     )
+    beam_scale: float = Field(
+        0.316,
+        gt=0,
+        le=1e3,
+        description="largest real or imaginary part of a beam's entry, in sqrt(P_max); 0.316 is 1 sqrt(W) at 40 dBm",
+    )
 
     def build(self, shape: PolicyShape, seed: int) -> nn.Module:
         """See `Policy.build`."""
         from cellfree_sim.downlink.networks.common import seeded
         from cellfree_sim.downlink.networks.dense import PaperNetwork
 
-        return seeded(seed, lambda: PaperNetwork(shape, self.hidden, self.input_scale))
+        return seeded(seed, lambda: PaperNetwork(shape, self.hidden, self.input_scale, self.beam_scale))

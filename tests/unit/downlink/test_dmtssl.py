@@ -234,6 +234,22 @@ def test_measured_rates_are_those_of_the_decisions(small_scenario: Any) -> None:
     np.testing.assert_allclose(engine.test_rates()["dmtssl"], expected, rtol=1e-5)
 
 
+def test_small_frames_carry_a_split_in_parts_and_change_nothing(small_scenario: Any) -> None:
+    """With the smallest frames that fit a batch, splits go in several frames, to the same rates."""
+    settings = {"downlink.batch": 2, "backhaul.cache_channels": True}
+    whole = small_scenario(**settings)
+    least = whole._longest_frame_bytes()
+    parts = small_scenario(**settings, **{"backhaul.max_frame_bytes": least})
+    engines = [trained(scenario, 4) for scenario in (whole, parts)]
+    for engine in engines:
+        engine.measure()
+    frames = [sum(len(ledger) for ledger in engine.drain_ledgers()) for engine in engines]
+    assert frames[1] > 1.2 * frames[0]
+    np.testing.assert_array_equal(*(engine.test_rates()["dmtssl"] for engine in engines))
+    with pytest.raises(ValueError, match=f"allowed: at least {least}"):
+        small_scenario(**settings, **{"backhaul.max_frame_bytes": least - 1})
+
+
 def test_a_bundle_of_nothing_is_no_news(small_scenario: Any) -> None:
     engine = started(small_scenario())
     station = engine.stations["sbs-0"]
