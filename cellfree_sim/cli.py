@@ -199,7 +199,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if arguments.resume is not None:
         return _resume(arguments)
-    if arguments.scenario is None:
+    if arguments.out == "":
+        raise UserError("--out: found nothing; allowed: a new or empty folder")
+    if not arguments.scenario:
         raise UserError(
             "run: SCENARIO is missing; allowed: a YAML file, a name from 'cellfree scenarios list', --resume"
         )

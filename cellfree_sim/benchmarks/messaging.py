@@ -15,6 +15,7 @@ import numpy as np
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.messages import ChannelReport, LossFeedback, PolicyOutput
 from cellfree_sim.backhaul.port import Port
+from cellfree_sim.memory import keep_freed_memory
 
 RUN = "bench"
 S, N, T, USERS, R = 100, 4, 4, 10, 2
@@ -87,6 +88,7 @@ class Server:
     """Answers as an MBS does, without computing."""
 
     def __init__(self) -> None:
+        keep_freed_memory()
         self._port = Port("mbs", RUN, {"sbs-0": ("mbs", "sbs-0")})
         self._feedback = _feedback()
         self._raw = self.exchange(Client.upload(Port("sbs-0", RUN, {"mbs": ("sbs-0", "mbs")}), _uploads()))
@@ -109,6 +111,7 @@ class Client:
     """Calls as an SBS does, without computing."""
 
     def __init__(self, server: Any) -> None:
+        keep_freed_memory()
         self._server = server
         self._port = Port("sbs-0", RUN, {"mbs": ("sbs-0", "mbs")})
         self._uploads = _uploads()

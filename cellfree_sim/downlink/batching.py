@@ -14,9 +14,9 @@ def draw_batch(seed: int, realisations: int, users: int, size: int, resample_use
     """Index [size, users] int64: user i of batch element s is user i of training drop ``index[s, i]``.
 
     Drops are drawn without replacement as far as there are enough. With `resample_users` this is done for each user
-    apart, so that users meet others of other drops: positions and channels of different users are independent in
-    every layout, which makes it free augmentation. A user keeps one drop at all stations, so that its links stay
-    those of one place.
+    apart, so that users meet others of other drops: free augmentation, as positions are independent. What the users of
+    one drop share is lost in training, above all the shadowing that TR 38.901 correlates over tens of metres. A user
+    keeps one drop at all stations, so that its links stay those of one place.
 
     The same seed gives the same index at every station, in any process.
 

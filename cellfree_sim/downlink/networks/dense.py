@@ -52,9 +52,9 @@ class PaperNetwork(nn.Module):
 
     Input: real and imaginary parts of the channel times `input_scale`. Output: sigmoids, mapped to beams whose real and
     imaginary parts lie within `beam_scale` of zero (a sigmoid alone could not make a negative part), to allocations and
-    to loss weights. The decision layer rounds allocations in training too; its gradient is taken straight through. Power
-    is left to the Huber task, which drives a station that starts far above its budget into silence, whence no gradient
-    leads back.
+    to loss weights. The decision layer rounds allocations in training too; its gradient is taken straight through.
+    Power is left to the Huber task, which drives a station that starts far above its budget into silence, whence no
+    gradient leads back.
     """
 
     def __init__(self, shape: PolicyShape, hidden: tuple[int, ...], input_scale: float, beam_scale: float) -> None:

@@ -7,6 +7,7 @@ is allowed (`says`, in this order), no traceback, and no file or folder left beh
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ def override(id: str, assignment: str, *says: str) -> Case:
 
 
 def command(id: str, argv: str, *says: str) -> Case:
-    return Case(id, says, command=tuple(argv.split()))
+    return Case(id, says, command=tuple(shlex.split(argv)))
 
 
 FILES = [
@@ -333,6 +334,8 @@ COMMANDS = [
     command("command of a later issue", "inject --position 1,2", "unknown command 'inject'; allowed: run"),
     command("unknown action", "scenarios lst", "unknown command 'lst'; allowed: list, show", "did you mean 'list'?"),
     command("no scenario", "run", "run: SCENARIO is missing; allowed: a YAML file"),
+    command("empty scenario", "run ''", "run: SCENARIO is missing; allowed: a YAML file"),
+    command("empty folder name", "run s.yaml --out ''", "--out: found nothing; allowed: a new or empty folder"),
     command("resume with a scenario", "run s.yaml --resume x", "--resume goes on with the scenario of the run folder"),
     command("resume with a seed", "run --resume x --seed 2", "leave out SCENARIO, --out, --engine, --seed and --set"),
     command("resume nothing", "run --resume nowhere", "nowhere: there is no such run folder"),
