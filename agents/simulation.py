@@ -1,13 +1,15 @@
 """The Python face: launch a scenario, train it for as long as you like, look at the result.
 
-from cellfree_sim import load_scenario
-from agents import Simulation
+For example:
 
-scenario = load_scenario("scenarios/quickstart.yaml", overrides={"downlink.epochs": 5})
-with Simulation.launch(scenario) as simulation:
-    simulation.advance(steps=10)
-    result = simulation.result()
-print(result.summary["downlink"]["sum_rate"])
+    from cellfree_sim import load_scenario
+    from agents import Simulation
+
+    scenario = load_scenario("scenarios/quickstart.yaml", overrides={"downlink.epochs": 5})
+    with Simulation.launch(scenario) as simulation:
+        simulation.advance(steps=10)
+        result = simulation.result()
+    print(result.summary["downlink"]["sum_rate"])
 """
 
 from __future__ import annotations

@@ -138,10 +138,10 @@ class CoordinatorRole(ABC):
 class Algorithm(Named):
     """A downlink algorithm: makes the roles that carry it out."""
 
+    @abstractmethod
     def station(self, context: Context, name: str) -> StationRole:
         """The role of the SBS called `name`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def coordinator(self, context: Context) -> CoordinatorRole:
         """The role of the MBS."""
-        raise NotImplementedError
