@@ -30,10 +30,12 @@ from cellfree_sim.errors import CellfreeError, RunFailedError, StationLostError,
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import build_network
 from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
+from cellfree_sim.results.files import write_json
 from cellfree_sim.results.journal import Journal
 from cellfree_sim.results.observer import Observer, create_observer
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.run_folder import RunFolder
+from cellfree_sim.results.runs import PROGRESS
 from cellfree_sim.results.summary import backhaul_summary, rate_summary
 from cellfree_sim.scenario import dump_scenario, load_scenario
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.scenario.schema import Scenario
 
+PROGRESS_EVERY_S = 1.0
 MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
 REPORTED_PACKAGES = ("torch", "numpy", "ray", "sionna-no-rt", "msgpack", "networkx")
 
@@ -86,6 +89,8 @@ class Simulation:
         self._closed = False
         self._events: list[dict[str, Any]] = []
         self._losses_in_a_row = 0
+        self._progress: dict[str, Any] = {}
+        self._told_at = -PROGRESS_EVERY_S
 
     @classmethod
     def launch(
@@ -174,8 +179,8 @@ class Simulation:
         simulation: Simulation | None = None
         try:
             engine = _make_engine(scenario, kind, folder, address, watcher)
-            RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
             simulation = cls(scenario, engine, folder, Journal(folder, checkpoint), watcher, started)
+            RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
             watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
             engine.start(watcher.channels)
             folder.log(f"stations joined: {engine.describe()}")
@@ -314,7 +319,18 @@ class Simulation:
             if row["phase"] == "training":
                 self.step = max(self.step, int(row["step"]))
             self._observer.round({**row, "steps": self.scenario.steps})
+            self._tell_progress(row)
         self._journal.add_rounds(rows)
+
+    def _tell_progress(self, row: Mapping[str, Any]) -> None:
+        """Leave in the run folder, about once a second, what `cellfree status` shows."""
+        if row["phase"] != "training":
+            self._progress["sum_rate"] = row["sum_rate"]
+        self._progress |= {"step": self.step, "steps": self.scenario.steps, "bytes": row["bytes"]}
+        now = time.monotonic()
+        if now - self._told_at >= PROGRESS_EVERY_S or row["phase"] == "test":
+            self._told_at = now
+            write_json(self.folder / PROGRESS, self._progress)
 
     def _next_checkpoint(self) -> int:
         every = self.scenario.checkpoint_every_steps

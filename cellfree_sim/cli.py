@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, redirect_stdout, suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -50,6 +51,18 @@ examples:
   cellfree run quickstart --set network.sbs.positions_m='[[20, 20], [80, 20], [50, 80]]'
 
 Values are YAML. A scenario's keys: cellfree scenarios show NAME. Progress is on stderr, results are on stdout.
+"""
+_STATUS_EPILOG = """\
+examples:
+  cellfree status
+  cellfree status --run runs/quickstart-20250101T120000Z --json
+
+A run that vanished (its process was killed) goes on with: cellfree run --resume DIR
+"""
+_STOP_EPILOG = """\
+examples:
+  cellfree stop
+  cellfree stop quickstart-20250101T120000Z
 """
 _REPORT_EPILOG = """\
 example:
@@ -164,6 +177,14 @@ def _parser() -> tuple[argparse.ArgumentParser, list[str], list[str]]:
     _add_set(run)
     run.add_argument("--seed", metavar="N", help="the same as --set seed=N")
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    run.add_argument("--detach", action="store_true", help="let it go on by itself; prints its folder")
+
+    status = add(commands, "status", _status, "show how the runs below ./runs are doing", _STATUS_EPILOG)
+    status.add_argument("--run", metavar="NAME", help="only this one: its folder, or its name below ./runs")
+    status.add_argument("--json", action="store_true", help="print JSON")
+
+    stop = add(commands, "stop", _stop, "end a run at the next round boundary, as Ctrl-C would", _STOP_EPILOG)
+    stop.add_argument("run", metavar="RUN", nargs="?", help="its folder or name (default: the one that is running)")
 
     report = add(commands, "report", _report, "rebuild the report and figures of a run folder", _REPORT_EPILOG)
     report.add_argument("folder", metavar="DIR", help="the folder of a run")
@@ -206,6 +227,8 @@ def _run(arguments: argparse.Namespace) -> int:
             "run: SCENARIO is missing; allowed: a YAML file, a name from 'cellfree scenarios list', --resume"
         )
     scenario = _checked(_read(arguments.scenario, arguments.assignments, engine=arguments.engine, seed=arguments.seed))
+    if arguments.detach:
+        return _detach(arguments, scenario)
     observer = create_observer(arguments.quiet, title=f"{scenario.name} · {scenario.engine}")
     from agents import Simulation
 
@@ -213,15 +236,60 @@ def _run(arguments: argparse.Namespace) -> int:
     return _to_the_end(launch, arguments.address, observer)
 
 
+def _detach(arguments: argparse.Namespace, scenario: Scenario) -> int:
+    from cellfree_sim.control import detach
+    from cellfree_sim.results.run_folder import default_folder
+
+    folder = Path(arguments.out) if arguments.out else default_folder(scenario.name, datetime.now(UTC))
+    options = [f"--set={assignment}" for assignment in arguments.assignments]
+    options += [f"--{name}={value}" for name in ("address", "engine", "seed") if (value := getattr(arguments, name))]
+    status = detach([arguments.scenario, *options], folder)
+    if status == DONE:
+        print(folder)
+    return status
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.results.runs import find_run, list_runs
+
+    runs = [find_run(arguments.run)] if arguments.run is not None else list_runs()
+    if arguments.json:
+        print(json.dumps([run.as_dict() for run in runs], indent=2))
+        return DONE
+    if not runs:
+        print("no run below ./runs", file=sys.stderr)
+        return DONE
+    rows = [["run", "status", "engine", "step", "sum rate, bit/s/Hz", "MB moved", "process"]]
+    for run in runs:
+        step = "" if run.step is None else f"{run.step}" + (f"/{run.steps}" if run.steps else "")
+        rate = "" if run.sum_rate is None else f"{run.sum_rate:.2f}"
+        moved = "" if run.bytes is None else f"{run.bytes / 1e6:.1f}"
+        process = "" if run.pid is None else f"{run.pid} on {run.host}"
+        rows.append([run.run, run.status, run.engine or "", step, rate, moved, process])
+    print(_table(rows))
+    return DONE
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.control import stop
+    from cellfree_sim.results.runs import find_run
+
+    ended = stop(find_run(arguments.run))
+    saved = (Path(ended.folder) / "checkpoints").is_dir()
+    hint = f"; go on with: cellfree run --resume {ended.folder}" if saved else "; nothing was saved yet"
+    print(f"{ended.run}: {ended.status} after step {ended.step}{hint}")
+    return DONE
+
+
 def _resume(arguments: argparse.Namespace) -> int:
     from agents import Simulation
     from cellfree_sim.results.observer import create_observer
 
-    given = ("scenario", "out", "engine", "seed", "assignments")
+    given = ("scenario", "out", "engine", "seed", "assignments", "detach")
     if any(getattr(arguments, name) for name in given):
         raise UserError(
             "--resume goes on with the scenario of the run folder; leave out "
-            "SCENARIO, --out, --engine, --seed and --set"
+            "SCENARIO, --out, --engine, --seed, --set and --detach"
         )
     observer = create_observer(arguments.quiet, title=arguments.resume)
     return _to_the_end(partial(Simulation.resume, arguments.resume), arguments.address, observer)

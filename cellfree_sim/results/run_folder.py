@@ -55,7 +55,7 @@ class RunFolder:
         Raises:
             RunFolderError: the folder is taken or cannot be written; nothing was changed.
         """
-        folder = cls(Path(path) if path is not None else _default_path(scenario_name, now))
+        folder = cls(Path(path) if path is not None else default_folder(scenario_name, now))
         folder._reserve()
         return folder
 
@@ -209,7 +209,8 @@ class RunFolder:
                 folder.rmdir()
 
 
-def _default_path(scenario_name: str, now: datetime) -> Path:
+def default_folder(scenario_name: str, now: datetime) -> Path:
+    """Where a run goes that is not told: ``runs/<name>-<UTC stamp>``, with a number where that is taken."""
     if now.tzinfo is None:
         raise ValueError("the start of a run must have a time zone")
     base = DEFAULT_PARENT / f"{scenario_name}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"

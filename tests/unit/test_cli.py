@@ -27,7 +27,7 @@ from cellfree_sim.scenario import dump_scenario, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
-COMMANDS = ["run", "report", "bench", "scenarios"]
+COMMANDS = ["run", "status", "stop", "report", "bench", "scenarios"]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
@@ -76,7 +76,7 @@ class TestHelp:
         assert re.findall(r"^    ([a-z]+)", text.partition("commands:")[2], re.MULTILINE) == ACTIONS
         main(["run", "--help"])
         text = capsys.readouterr().out
-        options = ["--help", "--out", "--address", "--engine", "--resume", "--set", "--seed", "--quiet"]
+        options = ["--help", "--out", "--address", "--engine", "--resume", "--set", "--seed", "--quiet", "--detach"]
         assert sorted(set(re.findall(r"--[a-z-]+", text.partition("examples:")[0]))) == sorted(options)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,107 @@
+"""Runs apart from the terminal: started, looked at and stopped through the command line."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cellfree_sim.cli import main
+from cellfree_sim.results.run_file import RunFile
+from cellfree_sim.results.runs import list_runs
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def recorded(name: str, driver: RunFile | None = None, **files: Any) -> Path:
+    """A run folder below ./runs, as far as `cellfree status` looks."""
+    folder = Path("runs") / name
+    folder.mkdir(parents=True)
+    for file in ("scenario.yaml", "run.log"):
+        (folder / file).touch()
+    for file, content in files.items():
+        (folder / f"{file}.json").write_text(json.dumps(content))
+    if driver is not None:
+        driver.write(folder)
+    return folder
+
+
+def dead_process() -> int:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    return gone.pid
+
+
+def test_a_detached_run_is_found_and_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tiny", "--engine", "inline", "--detach", "--set", "downlink.epochs=100000"]) == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert main(["status", "--json"]) == 0
+    (status,) = json.loads(capsys.readouterr().out)
+    assert status["status"] == "running"
+    assert status["folder"] == str(folder)
+    process = psutil.Process(status["pid"])
+    assert process.pid != psutil.Process().pid
+    assert main(["run", "--resume", str(folder)]) == 2
+    assert f"still going, driven by process {process.pid}" in capsys.readouterr().err
+    assert main(["stop"]) == 0
+    assert f"{folder.name}: interrupted after step" in capsys.readouterr().out
+    assert not process.is_running()
+    assert not (folder / "run.json").exists()
+    assert main(["stop", folder.name]) == 2
+    assert "is not running, it is interrupted" in capsys.readouterr().err
+
+
+def test_a_detached_run_that_is_refused_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "tiny", "--engine", "ray", "--detach", "--address", "127.0.0.1:1", "--out", "there"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("cellfree: error: --address 127.0.0.1:1: no Ray cluster answers there")
+    assert len(err.splitlines()) == 1
+    assert not Path("there").exists()
+
+
+def test_each_run_has_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded("a-done", summary={"status": "done", "steps": 7, "engine": "ray"}, progress={"step": 7, "steps": 7})
+    recorded("b-alive", RunFile.of_this_process("inline"), progress={"step": 3, "steps": 9, "sum_rate": 1.25})
+    recorded("c-vanished", RunFile(dead_process(), 0.0, socket.gethostname(), "ray"))
+    (Path("runs") / "no-run").mkdir()
+    found = {run.run: (run.status, run.engine, run.step, run.steps, run.sum_rate) for run in list_runs()}
+    assert found == {
+        "a-done": ("done", "ray", 7, 7, None),
+        "b-alive": ("running", "inline", 3, 9, 1.25),
+        "c-vanished": ("vanished", "ray", None, None, None),
+    }
+    assert main(["status"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == 4
+    assert "3/9" in next(line for line in shown if line.startswith("b-alive"))
+
+
+def test_which_run_is_meant_must_be_clear(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        recorded(name, RunFile.of_this_process("inline"))
+    assert main(["stop"]) == 2
+    assert "2 runs are running in runs; say which; there are first, second" in capsys.readouterr().err
+    recorded("far", RunFile(1, 0.0, "another-machine", "ray"))
+    assert main(["stop", "far"]) == 2
+    assert "far: runs on another-machine; stop it there" in capsys.readouterr().err
+    assert main(["status", "--run", "third"]) == 2
+    assert "third: there is no such run; there are" in capsys.readouterr().err
+
+
+def test_a_damaged_run_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = recorded("damaged")
+    (folder / "run.json").write_text("{")
+    assert main(["status", "--run", "damaged"]) == 2
+    err = capsys.readouterr().err
+    assert "run.json: is no run file" in err
+    assert len(err.splitlines()) == 1
