@@ -23,7 +23,10 @@ from typing import Any
 from cellfree_sim.errors import UserError
 
 OBJECT_STORE_BYTES = 200 * 2**20  # frames are far smaller; Ray's default would take a third of the memory
-INLINE_BYTES = 4 * 2**20  # frames up to this size travel in the call itself, not through the object store
+SYSTEM_CONFIG = {
+    "max_direct_call_object_size": 4 * 2**20,  # shorter frames travel in the call itself, not through the object store
+    "task_events_report_interval_ms": 0,  # no record of each call: it grows with every round, and nobody reads it
+}
 CONNECT_TIMEOUT_S = 3.0
 
 
@@ -87,7 +90,7 @@ class Cluster:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _system_config={"max_direct_call_object_size": INLINE_BYTES},
+            _system_config=SYSTEM_CONFIG,
         )
 
     def _join(self, address: str) -> None:
