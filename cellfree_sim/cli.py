@@ -49,6 +49,8 @@ examples:
   cellfree run quickstart --set downlink.epochs=5 --set channel.model=rayleigh --seed 7
   cellfree run quickstart --set downlink.policy.width=64     an option of what stands as a bare name
   cellfree run quickstart --set network.sbs.positions_m='[[20, 20], [80, 20], [50, 80]]'
+  cellfree run quickstart --detach                           look with: cellfree status; end with: cellfree stop
+  cellfree run --resume runs/quickstart-20250101T120000Z     go on with what was interrupted or killed
 
 Values are YAML. A scenario's keys: cellfree scenarios show NAME. Progress is on stderr, results are on stdout.
 """

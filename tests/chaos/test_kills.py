@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support import finish
 
-from agents import Result, Simulation
-from cellfree_sim.results.checkpoints import Checkpoints
+from agents import Simulation
 from cellfree_sim.results.observer import Quiet
 
 STEPS = 240
@@ -30,15 +30,6 @@ class Killer(Quiet):
             self.steps.pop(0)
             stations = {station["name"]: station for station in self.simulation.describe()["stations"]}
             os.kill(int(stations[self.station]["pid"]), signal.SIGKILL)
-
-
-def finish(simulation: Simulation) -> tuple[Result, dict[str, bytes]]:
-    with simulation:
-        simulation.advance()
-        result = simulation.result()
-    saved = Checkpoints(result.folder / "checkpoints").latest()
-    assert saved is not None
-    return result, saved.parts
 
 
 @pytest.mark.slow

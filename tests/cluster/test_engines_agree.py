@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support import finish
 
 from agents import Simulation
-from cellfree_sim.results.checkpoints import Checkpoints
 from cellfree_sim.results.observer import Quiet
 
 STEPS = 20
@@ -18,12 +18,8 @@ WALL_TIMES = ["wall_s"]
 
 def run(scenario: Any, engine: str, out: Path) -> tuple[Any, dict[str, bytes]]:
     """Result and packed states of all stations after the whole run."""
-    with Simulation.launch(scenario, engine=engine, out=out, observer=Quiet()) as simulation:
-        assert simulation.advance() == STEPS
-        result = simulation.result()
-    saved = Checkpoints(out / "checkpoints").latest()
-    assert saved is not None
-    return result, saved.parts
+    assert scenario.steps == STEPS
+    return finish(Simulation.launch(scenario, engine=engine, out=out, observer=Quiet()))
 
 
 @pytest.mark.parametrize(

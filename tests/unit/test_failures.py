@@ -13,24 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support import finish
 
 from agents import Result, Simulation
 from cellfree_sim.errors import RunFailedError, StationLostError, UserError
-from cellfree_sim.results.checkpoints import Checkpoints
 from cellfree_sim.results.observer import Quiet
 from cellfree_sim.results.run_file import RunFile
 
 WALL_TIMES = ["wall_s"]
-
-
-def finish(simulation: Simulation) -> tuple[Result, dict[str, bytes]]:
-    """Train to the end; result and packed states of all stations."""
-    with simulation:
-        simulation.advance()
-        result = simulation.result()
-    saved = Checkpoints(result.folder / "checkpoints").latest()
-    assert saved is not None
-    return result, saved.parts
 
 
 def launch(scenario: Any, out: Path) -> Simulation:

@@ -1,0 +1,16 @@
+"""What several tests do with a simulation."""
+
+from __future__ import annotations
+
+from agents import Result, Simulation
+from cellfree_sim.results.checkpoints import Checkpoints
+
+
+def finish(simulation: Simulation) -> tuple[Result, dict[str, bytes]]:
+    """Train to the end; result, and packed states of all stations from the last checkpoint."""
+    with simulation:
+        assert simulation.advance() == simulation.scenario.steps
+        result = simulation.result()
+    saved = Checkpoints(result.folder / "checkpoints").latest()
+    assert saved is not None
+    return result, saved.parts
