@@ -1,7 +1,8 @@
 """The Ray cluster of a run: started for it on this machine, or joined by address; never another one by accident.
 
 A cluster that was started here listens on loopback, asks for a token of its own, and ends with the run. One that was
-joined is left as it was found.
+joined is left as it was found. Who asks for no address, but has RAY_ADDRESS set, as under ``ray job submit``, joins the
+cluster at that address.
 """
 
 from __future__ import annotations
@@ -14,48 +15,107 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from cellfree_sim.errors import UserError
+from agents.packing import Node
+from cellfree_sim.errors import ResourceShortError, UserError
 
 OBJECT_STORE_BYTES = 200 * 2**20  # frames are far smaller; Ray's default would take a third of the memory
 SYSTEM_CONFIG = {
     "max_direct_call_object_size": 4 * 2**20,  # shorter frames travel in the call itself, not through the object store
     "task_events_report_interval_ms": 0,  # no record of each call: it grows with every round, and nobody reads it
 }
-CONNECT_TIMEOUT_S = 3.0
+CONNECT_TIMEOUT_S = 2.0
+SETTLE_S, SETTLE_POLL_S = 2.0, 0.1
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+TOKEN_HINT = "set RAY_AUTH_TOKEN_PATH to the file with the cluster's token"
+ID_DIGITS = 6  # of a node, where a name needs it
+LOOPBACK = ("127.0.0.1", "::1")
+EMPTY_SETTINGS = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # HTTP/2: length (3 bytes), type 4, flags, stream (4 bytes)
+HTTP2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + EMPTY_SETTINGS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A cluster to join.
+
+    Attributes:
+        address: host:port of its GCS.
+        said_by: who gave the address, for messages: "--address" or "RAY_ADDRESS".
+    """
+
+    address: str
+    said_by: str
+
+    def __str__(self) -> str:
+        return f"{self.said_by} {self.address}"
+
+
+def target(address: str | None) -> Target | None:
+    """The cluster to join: that at `address`, else that at RAY_ADDRESS, else None for one of this run's own.
+
+    Raises:
+        UserError: what was given is not host:port.
+    """
+    found = Target(address, "--address") if address is not None else Target(os.environ.get(ADDRESS_VARIABLE, ""), "")
+    if address is None and not found.address:
+        return None
+    if address is None:
+        found = Target(found.address, ADDRESS_VARIABLE)
+    host, separator, port = found.address.rpartition(":")
+    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
+        raise UserError(f"{found}: expected host:port of a Ray cluster's GCS, as `ray start --head` prints it")
+    return found
 
 
 class Cluster:
-    """A connection to Ray. `owned` says whether the cluster was started here, and so ends in `close`."""
+    """A connection to Ray.
+
+    Attributes:
+        owned: the cluster was started here, and so ends in `close`.
+        joined: what was joined, and who said so; None for an own cluster, and where Ray was connected before.
+        address: of its GCS.
+    """
 
     def __init__(self, *, address: str | None, namespace: str, cpus: int) -> None:
-        """Join the cluster at `address` (host:port of its GCS), or start one with `cpus` logical CPUs where it is None.
+        """Join the cluster at `address` (host:port of its GCS), else at RAY_ADDRESS, else start one with `cpus` CPUs.
 
         Raises:
             UserError: the address is malformed, nobody answers there, or it is not a cluster this process can join.
         """
         self.namespace = namespace
         self.owned = False
+        self.joined: Target | None = None
         self._environment: dict[str, str | None] = {}
         self._quiet_ray()
         import ray
 
-        if ray.is_initialized():
-            self._shared = True
-        else:
-            self._shared = False
+        self._shared = ray.is_initialized()
+        if not self._shared:
             try:
+                self.joined = target(address)
                 with _own_sigterm():
-                    self._join(address) if address is not None else self._start(cpus)
+                    self._join(self.joined) if self.joined is not None else self._start(cpus)
             except BaseException:
                 self.close()
                 raise
         self.address: str = ray.get_runtime_context().gcs_address
+
+    @property
+    def note(self) -> str:
+        """What a user should know who did not ask for this cluster by name; mostly nothing."""
+        if self.joined is None or self.joined.said_by != ADDRESS_VARIABLE:
+            return ""
+        return f"joined the Ray cluster at {self.joined.address}, because {ADDRESS_VARIABLE} is set"
 
     def resources(self) -> dict[str, float]:
         """Total resources of the cluster, as Ray counts them."""
@@ -70,38 +130,34 @@ class Cluster:
         if not self._shared and ray.is_initialized():
             ray.shutdown()
         for name, value in self._environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            _restore(name, value)
         self._environment.clear()
 
     def _start(self, cpus: int) -> None:
         import ray
 
-        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_own_token()))  # Ray asks for it by default
-        self._set("RAY_ADDRESS", None)
+        if not os.environ.get("RAY_AUTH_TOKEN"):
+            self._set("RAY_AUTH_TOKEN_PATH", os.environ.get("RAY_AUTH_TOKEN_PATH", str(_own_token())))
+        self._set("RAY_AUTH_MODE", os.environ.get("RAY_AUTH_MODE"))  # put back in `close`; Ray sets it to token
+        self._set(ADDRESS_VARIABLE, None)
+        _read_token_anew()
         self.owned = True
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            namespace=self.namespace,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _system_config=SYSTEM_CONFIG,
-        )
+        with _on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=local_gpus(),
+                namespace=self.namespace,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _system_config=SYSTEM_CONFIG,
+            )
 
-    def _join(self, address: str) -> None:
-        import ray
-
-        _check_answers(address)
-        try:
-            ray.init(address=address, namespace=self.namespace, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise UserError(f"--address {address}: cannot join the Ray cluster there: {reason}") from error
+    def _join(self, found: Target) -> None:
+        self._set("RAY_AUTH_MODE", os.environ.get("RAY_AUTH_MODE"))  # put back in `close`
+        connect(found, self.namespace)
 
     def _quiet_ray(self) -> None:
         self._set("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -110,18 +166,20 @@ class Cluster:
 
     def _set(self, name: str, value: str | None) -> None:
         self._environment.setdefault(name, os.environ.get(name))
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+        _restore(name, value)
+
+
+def _restore(name: str, value: str | None) -> None:
+    """Set an environment variable, or unset it where `value` is None."""
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 @cache
 def _own_token() -> Path:
-    """File with the token of all clusters that this process starts, readable by its user only, gone with the process.
-
-    One per process, because Ray reads a token once.
-    """
+    """File with the token of clusters that this process starts, readable by its user only, gone with the process."""
     descriptor, name = tempfile.mkstemp(prefix="cellfree-token-")  # mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
@@ -141,17 +199,201 @@ def _own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _check_answers(address: str) -> None:
-    """Ray tries for twenty seconds before it gives up on a wrong address; a socket knows at once."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdecimal() or not 0 < int(port) < 65536 or "/" in host:
-        raise UserError(
-            f"--address {address}: expected host:port of a Ray cluster's GCS, as `ray start --head` prints it"
+def cluster_nodes() -> list[Node]:
+    """The nodes of the cluster that this process is connected to, in order of their names; lost ones come last."""
+    import ray
+    from ray._private.state import available_resources_per_node
+
+    free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
+    found = ray.nodes()  # type: ignore[no-untyped-call]
+    hosts = Counter(each["NodeManagerHostname"] for each in found if each["Alive"])
+    nodes = []
+    for each in found:
+        host, identity, alive = each["NodeManagerHostname"], each["NodeID"], each["Alive"] and each["NodeID"] in free
+        total, left = each["Resources"], free.get(identity, {})
+        nodes.append(
+            Node(
+                id=identity,
+                name=f"{host}#{identity[:ID_DIGITS]}" if hosts[host] > 1 else host,
+                cpus=total.get("CPU", 0.0),
+                gpus=total.get("GPU", 0.0),
+                free_cpus=left.get("CPU", 0.0),
+                free_gpus=left.get("GPU", 0.0),
+                alive=alive,
+            )
         )
+    return sorted(nodes, key=lambda node: (not node.alive, node.name, node.id))
+
+
+def settled(plan: Callable[[list[Node]], T]) -> T:
+    """What `plan` makes of the nodes; where it finds too little, once more, for a moment.
+
+    Ray's own view of what is free lags: a group that was just removed still counts.
+
+    Raises:
+        ResourceShortError: that of `plan`, after that moment.
+    """
+    until = time.monotonic() + SETTLE_S
+    while True:
+        try:
+            return plan(cluster_nodes())
+        except ResourceShortError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(SETTLE_POLL_S)
+
+
+def local_gpus() -> int:
+    """GPUs of this machine that torch can use; Ray also counts those that it cannot.
+
+    Torch is imported only where there are any.
+    """
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    counted = 0 if manager is None else int(manager.get_current_node_num_accelerators())
+    if counted == 0:
+        return 0
+    import torch
+
+    return min(counted, torch.cuda.device_count())
+
+
+@contextmanager
+def join_run(address: str, namespace: str, token_path: str) -> Iterator[None]:
+    """Be connected to the cluster of a run that another process drives, for example to inject a station.
+
+    `token_path` is the file with the cluster's token, as the run's file names it; where it is empty, RAY_AUTH_MODE and
+    RAY_AUTH_TOKEN_PATH hold as the user has set them. A process that is connected to Ray already stays so.
+
+    Raises:
+        UserError: nobody answers there, within three seconds, or the token is not that of the cluster.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    if token_path:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": token_path}
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        with _own_sigterm():
+            connect(Target(address, "the run's cluster at"), namespace)
+        yield
+    finally:
+        ray.shutdown()
+        for name, value in before.items():
+            _restore(name, value)
+
+
+def connect(found: Target, namespace: str) -> None:
+    """Join a cluster after making sure, within seconds, that it is one, and that it takes this process's token.
+
+    Ray by itself tries for twenty seconds and more, and then gives no reason.
+
+    Raises:
+        UserError: it is not, or does not.
+    """
+    import ray
+
+    _check_speaks(found)
+    on_loopback = _check_welcomes(found)
+    try:
+        with _on_loopback() if on_loopback else nullcontext():
+            ray.init(address=found.address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{found}: cannot join the Ray cluster there: {reason}") from error
+
+
+def _check_speaks(found: Target) -> None:
+    """Whether a gRPC server listens there: it answers the opening of HTTP/2 by a SETTINGS frame."""
+    host, _, port = found.address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S) as connection:
+            connection.sendall(HTTP2_OPENING)
+            answer = connection.recv(len(EMPTY_SETTINGS), socket.MSG_WAITALL)
     except OSError as error:
-        raise UserError(f"--address {address}: no Ray cluster answers there ({error.strerror or error})") from error
+        raise UserError(f"{found}: no Ray cluster answers there ({error.strerror or error})") from error
+    if answer[3:4] != EMPTY_SETTINGS[3:4]:
+        raise UserError(
+            f"{found}: what answers there is not a Ray cluster's GCS; `ray start --head` prints its address"
+        )
+
+
+def _check_welcomes(found: Target) -> bool:
+    """Whether the cluster takes this process's token; returns whether the cluster listens on loopback only.
+
+    Where the user has a token, but has not set RAY_AUTH_MODE, it is used if the cluster wants one.
+    """
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError
+
+    has_token = _read_token_anew()
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "token" and not has_token:
+        raise UserError(f"{found}: RAY_AUTH_MODE is token, but no token was found; {TOKEN_HINT}")
+    try:
+        with _stderr_closed():
+            nodes = GcsClient(address=found.address).get_all_node_info()
+    except AuthenticationError as error:
+        if "RAY_AUTH_MODE" not in os.environ and has_token:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            return _check_welcomes(found)
+        if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+            what = f"a token, but RAY_AUTH_MODE is {os.environ['RAY_AUTH_MODE']}; unset it, and"
+        else:
+            what = "another token than this process has;" if has_token else "a token;"
+        raise UserError(f"{found}: the cluster asks for {what} {TOKEN_HINT}") from error
+    except Exception as error:  # Ray's RpcError, and whatever else its client makes of a server that is not Ray's
+        raise UserError(f"{found}: no Ray cluster answers there ({_first_line(error)})") from error
+    return any(node.node_manager_address in LOOPBACK for node in nodes.values())
+
+
+def _read_token_anew() -> bool:
+    """Let Ray's library forget the token and the mode that this process used before; returns whether it has a token."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    Config.initialize("")
+    return bool(loader.has_token(ignore_auth_mode=True))
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray use 127.0.0.1 as this machine's address, so that no port can be reached from elsewhere.
+
+    It does so on systems on which it does not support clusters; asked for 127.0.0.1 it takes the machine's address.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Nothing reaches stderr meanwhile: Ray's library writes there what is told to the user in one line."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by the caller (2>&-)
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

@@ -4,6 +4,8 @@
            ──► advance(until) ─► every SBS.advance(until)       the rounds themselves never pass through here
            ──► progress, rows ◄── channel progress from the SBSs, metrics from the MBS
            ──► hold ─► MBS ─► every SBS stops at the same round boundary
+           ──► prepare ─► one more SBS, while the others train ─► reconfigure, transfer: it takes part
+    another process ──► command ─► the driver takes it from `requests`, and answers
 
 It computes nothing and never imports torch, so it answers while the stations work. When a station dies, it tells the
 MBS, which fails everybody who waits at the barrier for it.
@@ -12,8 +14,10 @@ MBS, which fails everybody who waits at the barrier for it.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -24,56 +28,171 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from agents.mbs import Mbs
 from agents.placement import Seat, reserve
 from agents.sbs import Sbs
+from agents.station import read_network
+from cellfree_sim.backhaul.bundle import payload_and_frame_bytes
+from cellfree_sim.engine import NotRestartedError
 from cellfree_sim.errors import RunFailedError, StationLostError
 from cellfree_sim.results.state import pack_state
 
 NAME = "controller"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS_WAIT_S = 0.5
+ROWS_LATE_S = 5.0
+LAST_WORDS_S = 0.2  # for the answers of `stop` to leave before this process is ended
 
 
 class Controller:
     """Actor that holds the handles of all stations of one run; their order is the scenario's."""
 
-    def __init__(self, scenario_json: str, strategy: str, namespace: str) -> None:
+    def __init__(self, scenario_json: str, network_json: str, namespace: str) -> None:
         self._scenario_json = scenario_json
-        self._strategy = strategy
+        self._network_json = network_json
+        self._network = read_network(network_json)
         self._namespace = namespace
         self._seats: dict[str, tuple[Seat, Any]] = {}
         self._mbs: Any = None
-        self._mbs_name = ""
+        self._mbs_name = self._network.mbs
         self._stations: dict[str, Any] = {}
+        self._joining: dict[str, Any] = {}
         self._progress: dict[str, tuple[int, int]] = {}
         self._changed = asyncio.Event()
+        self._numbers = itertools.count()
+        self._asked: list[tuple[int, dict[str, Any]]] = []
+        self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._refusal = ""
+        self._told: dict[str, Any] = {}
 
-    async def start(self, seats: list[Seat]) -> dict[str, str]:
-        """Bring up one MBS (the first seat) and its SBSs; returns "pid device" of each once all have joined."""
-        loop = asyncio.get_running_loop()
-        groups = await asyncio.gather(
-            *(loop.run_in_executor(None, reserve, seat, self._strategy, self._namespace) for seat in seats),
-            return_exceptions=True,
-        )
-        failed = next((group for group in groups if isinstance(group, BaseException)), None)
-        if failed is not None:
-            for group in groups:
-                if not isinstance(group, BaseException):
-                    remove_placement_group(group)
-            raise failed
-        self._mbs_name = seats[0].station
-        for seat, group in zip(seats, groups, strict=True):
-            self._seats[seat.station] = (seat, group)
+    async def start(self, seats: list[Seat], *, admit: bool) -> dict[str, str]:
+        """Bring up one MBS (the first seat) and its SBSs; returns "pid device" of each once all are there.
+
+        With `admit` they join the MBS; without, they wait for a state to go on from.
+        """
+        await self._reserve(seats)
         where = await self._create([seat.station for seat in seats])
-        await self._all({name: actor.join.remote() for name, actor in self._stations.items()})
+        if admit:
+            await self._all({name: actor.join.remote() for name, actor in self._roster().items()})
         return where
 
-    async def recover(self, stations: list[str], states: dict[str, bytes]) -> dict[str, str]:
-        """Restart `stations` in their seats, and hand every station its state; returns where the restarted ones run."""
-        await self._all({name: actor.ready.remote() for name, actor in self._actors().items() if name not in stations})
-        where = await self._create(stations)
+    async def recover(
+        self, stations: list[str], seats: list[Seat], states: dict[str, bytes], network_json: str, within_s: float
+    ) -> dict[str, str]:
+        """Restart `stations` in their seats, or in the new `seats`, and hand every station its state in the network.
+
+        Returns where the restarted ones run. NotRestartedError where some do not come up within `within_s`.
+        """
+        self._adopt(network_json)
+        for name in [name for name in (*self._stations, *self._joining) if name not in states]:
+            await self.release(name)
+        alive = {name: actor for name, actor in self._actors().items() if name not in stations and actor is not None}
+        await self._all({name: actor.ready.remote() for name, actor in alive.items()})
+        for seat in seats:
+            self._give_back(seat.station)
+        await self._reserve(seats)
+        where = await self._create([name for name in stations if name in states], within_s)
         if self._mbs_name in stations:
             await self._all({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
         await self.load_states(states)
         return where
+
+    async def prepare(self, seat: Seat, network_json: str) -> str:
+        """Bring up the station of `seat`, which is joining that network; returns "pid device" once it is prepared."""
+        await self._reserve([seat])
+        self._joining[seat.station] = self._spawn(seat.station, network_json)
+        return str(
+            (await self._all({seat.station: self._joining[seat.station].prepare.remote()}, alone=True))[seat.station]
+        )
+
+    async def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
+        """See `Engine.transfer`."""
+        bundle = (await self._all({donor: self._stations[donor].send_model.remote(receiver)}))[donor]
+        arrived = (await self._all({self._mbs_name: self._mbs.relay.remote(bundle)}))[self._mbs_name]
+        await self._all({receiver: self._stations[receiver].absorb.remote(arrived)})
+        return payload_and_frame_bytes(bundle)
+
+    async def reconfigure(self, network_json: str, step: int) -> None:
+        """See `Engine.reconfigure`."""
+        roster = self._network.stations
+        self._adopt(network_json)
+        for name in [name for name in self._joining if name in self._network.sites]:
+            self._stations[name] = self._joining.pop(name)
+        await self._all({self._mbs_name: self._mbs.reconfigure.remote(network_json)})
+        now_s = (await self._all({self._mbs_name: self._mbs.clock.remote()}))[self._mbs_name]
+        staying = {n: actor for n, actor in self._stations.items() if self._network.status(n) != "removed"}
+        await self._all({n: actor.reconfigure.remote(network_json, step, now_s) for n, actor in staying.items()})
+        if self._network.stations != roster:
+            await self._all({name: actor.join.remote() for name, actor in self._roster().items()})
+
+    async def clock(self, station: str) -> float:
+        """Simulated time at a station, seconds."""
+        return float((await self._all({station: self._actors()[station].clock.remote()}))[station])
+
+    async def farewell(self, station: str) -> None:
+        """See `Engine.farewell`."""
+        bundle = (await self._all({station: self._stations[station].leave.remote("removed")}))[station]
+        await self._all({self._mbs_name: self._mbs.take_leave.remote(bundle)})
+
+    async def release(self, station: str) -> None:
+        """End a station's process, and give its seat back."""
+        actor = self._stations.pop(station, None) or self._joining.pop(station, None)
+        if actor is not None:
+            ray.kill(actor)
+        self._give_back(station)
+
+    async def fail(self, station: str, barrier: str) -> None:
+        """See `Engine.fail`."""
+        await self._all({station: self._actors()[station].fail.remote(barrier)})
+
+    async def end_silent(self, longer_than_s: float) -> list[str]:
+        """End the processes of stations for which a round has waited longer than this; returns their names."""
+        try:
+            silent: list[str] = await asyncio.wait_for(_result(self._mbs.missing.remote(longer_than_s)), longer_than_s)
+        except RayActorError:  # it is `advance` that reports the death
+            return []
+        except TimeoutError:
+            silent = [self._mbs_name]
+        for name in silent:
+            ray.kill(self._actors()[name])
+        return silent
+
+    async def pid(self) -> int:
+        """Process id of this actor."""
+        return os.getpid()
+
+    async def command(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What another process asks of the run; returns the driver's reply: ``{"ok": …}`` or ``{"error": line}``."""
+        if self._refusal:
+            return {"error": self._refusal}
+        number = next(self._numbers)
+        reply = self._replies[number] = asyncio.get_running_loop().create_future()
+        self._asked.append((number, request))
+        answer: dict[str, Any] = await reply
+        return answer
+
+    async def requests(self) -> list[tuple[int, dict[str, Any]]]:
+        """Number and text of the requests since the last call."""
+        asked, self._asked = self._asked, []
+        return asked
+
+    async def answer(self, number: int, reply: dict[str, Any]) -> None:
+        """Let a request have its reply."""
+        waiting = self._replies.pop(number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    async def refuse(self, reason: str) -> None:
+        """Refuse what is asked from now on, and what waits."""
+        self._refusal = reason
+        self._asked.clear()
+        for number in list(self._replies):
+            await self.answer(number, {"error": reason})
+
+    async def info(self) -> dict[str, Any]:
+        """How the run is doing, as the driver last told."""
+        return self._told
+
+    async def tell(self, progress: dict[str, Any]) -> None:
+        """The driver says how the run is doing."""
+        self._told = progress
 
     async def channels(self, station: str, done: int, total: int) -> None:
         """An SBS has made `done` of its `total` channel realisations."""
@@ -92,13 +211,15 @@ class Controller:
 
     async def advance(self, until: int) -> int:
         """Train until step `until`, or until held; returns the step that all stations reached."""
-        steps = await self._all({name: actor.advance.remote(until) for name, actor in self._stations.items()})
+        steps = await self._all({name: actor.advance.remote(until) for name, actor in self._roster().items()})
         return min(int(step) for step in steps.values())
 
     async def rows(self, wait_s: float) -> bytes:
         """Metrics of the rounds closed since the last call, from the MBS; waits `wait_s` at most for the first."""
         try:
-            packed: bytes = await self._mbs.rows.remote(wait_s)
+            packed: bytes = await asyncio.wait_for(_result(self._mbs.rows.remote(wait_s)), wait_s + ROWS_LATE_S)
+        except TimeoutError:  # it hangs; `end_silent` will see to it
+            return pack_state([])
         except RayActorError:  # it is `advance` that reports the death; until then there is no news
             await asyncio.sleep(wait_s)
             return pack_state([])
@@ -108,9 +229,13 @@ class Controller:
         """Let all stations stop at the next round boundary."""
         await self._mbs.hold.remote()
 
+    async def validate(self) -> None:
+        """Measure the validation split out of turn."""
+        await self._all({name: actor.validate.remote() for name, actor in self._roster().items()})
+
     async def measure(self) -> None:
         """Measure the test split."""
-        await self._all({name: actor.measure.remote() for name, actor in self._stations.items()})
+        await self._all({name: actor.measure.remote() for name, actor in self._roster().items()})
 
     async def measure_references(self) -> None:
         """Run the reference algorithms at the MBS."""
@@ -133,55 +258,100 @@ class Controller:
         return {name: book for name, book in zip(calls, books, strict=True) if isinstance(book, bytes)}
 
     async def states(self) -> dict[str, bytes]:
-        """Packed states of all stations."""
-        return await self._all({name: actor.state.remote() for name, actor in self._actors().items()})
+        """Packed states of the MBS and all members of the network."""
+        members = {self._mbs_name, *self._network.members}
+        return await self._all(
+            {name: actor.state.remote() for name, actor in self._actors().items() if name in members}
+        )
 
     async def load_states(self, states: Mapping[str, bytes]) -> None:
         """Hand every station its state."""
-        await self._all({name: actor.load_state.remote(states[name]) for name, actor in self._actors().items()})
+        actors = self._actors().items()
+        await self._all({name: actor.load_state.remote(states[name], self._network_json) for name, actor in actors})
 
     async def stop(self) -> None:
-        """End all stations and give their seats back."""
-        for actor in (*self._stations.values(), self._mbs):
+        """End all stations, give their seats back, and tell those who wait for an answer."""
+        for actor in (*self._stations.values(), *self._joining.values(), self._mbs):
             if actor is not None:
                 ray.kill(actor)
-        for _, group in self._seats.values():
-            remove_placement_group(group)
-        self._seats, self._stations, self._mbs = {}, {}, None
+        for name in list(self._seats):
+            self._give_back(name)
+        self._stations, self._joining, self._mbs = {}, {}, None
+        if self._replies:
+            await self.refuse("the run ended")
+            await asyncio.sleep(LAST_WORDS_S)
 
     def _actors(self) -> dict[str, Any]:
         return {self._mbs_name: self._mbs, **self._stations}
 
-    async def _create(self, names: list[str]) -> dict[str, str]:
-        """Processes for the stations called `names`, side by side; returns "pid device" of each once it is prepared."""
+    def _roster(self) -> dict[str, Any]:
+        return {name: self._stations[name] for name in self._network.stations}
+
+    def _adopt(self, network_json: str) -> None:
+        self._network_json, self._network = network_json, read_network(network_json)
+
+    async def _reserve(self, seats: Sequence[Seat]) -> None:
+        """Placement groups for `seats`, all or none."""
+        loop = asyncio.get_running_loop()
+        groups = await asyncio.gather(
+            *(loop.run_in_executor(None, reserve, seat, self._namespace) for seat in seats), return_exceptions=True
+        )
+        failed = next((group for group in groups if isinstance(group, BaseException)), None)
+        if failed is not None:
+            for group in groups:
+                if not isinstance(group, BaseException):
+                    remove_placement_group(group)
+            raise failed
+        for seat, group in zip(seats, groups, strict=True):
+            self._seats[seat.station] = (seat, group)
+
+    def _give_back(self, station: str) -> None:
+        _, group = self._seats.pop(station, (None, None))
+        if group is not None:
+            remove_placement_group(group)
+
+    def _spawn(self, name: str, network_json: str) -> Any:
+        """A process for the SBS called `name`, in its seat."""
+        seat, group = self._seats[name]
         me = ray.get_runtime_context().current_actor
+        return _actor(Sbs, seat, group).remote(self._scenario_json, network_json, name, seat.gpus, self._mbs, me)
+
+    async def _create(self, names: Iterable[str], within_s: float | None = None) -> dict[str, str]:
+        """Processes for the stations called `names`, side by side; returns "pid device" of each once it is prepared."""
         calls = {}
         for name in sorted(names, key=lambda name: name != self._mbs_name):  # the MBS first: the others need its handle
-            seat, group = self._seats[name]
             if name == self._mbs_name:
-                self._mbs = _actor(Mbs, seat, group, max_concurrency=1000).remote(self._scenario_json, seat.gpus)
+                seat, group = self._seats[name]
+                made = _actor(Mbs, seat, group, max_concurrency=1000)
+                self._mbs = made.remote(self._scenario_json, self._network_json, seat.gpus)
                 calls[name] = self._mbs.ready.remote()
             else:
-                arguments = (self._scenario_json, name, seat.gpus, self._mbs, me)
-                self._stations[name] = _actor(Sbs, seat, group).remote(*arguments)
+                self._stations[name] = self._spawn(name, self._network_json)
                 calls[name] = self._stations[name].prepare.remote()
-        return {name: str(place) for name, place in (await self._all(calls)).items()}
+        return {name: str(place) for name, place in (await self._all(calls, within_s)).items()}
 
-    async def _all(self, calls: Mapping[str, Awaitable[Any]]) -> dict[str, Any]:
+    async def _all(
+        self, calls: Mapping[str, Awaitable[Any]], within_s: float | None = None, *, alone: bool = False
+    ) -> dict[str, Any]:
         """Results of one call to each station.
 
         The first failure fails the barrier, so that nobody waits for the dead, and then this call: with
-        StationLostError where processes died, with the station's own error otherwise.
+        StationLostError where processes died, with the station's own error otherwise, with NotRestartedError where some
+        take longer than `within_s`. With `alone`, the stations called are not in the roster, and nobody waits for them.
         """
         if not calls:
             return {}
         tasks = {name: asyncio.ensure_future(_result(call)) for name, call in calls.items()}
-        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_EXCEPTION)
+        _, late = await asyncio.wait(tasks.values(), timeout=within_s, return_when=asyncio.FIRST_EXCEPTION)
         errors = {name: task.exception() for name, task in tasks.items() if task.done() and task.exception()}
+        if not errors and late:
+            raise NotRestartedError(
+                tuple(name for name, task in tasks.items() if task in late), f"not ready within {within_s:g} s"
+            )
         if not errors:
             return {name: task.result() for name, task in tasks.items()}
         first = next(iter(errors))
-        if self._mbs is not None and not self._dead(errors) & {self._mbs_name}:
+        if self._mbs is not None and not alone and not self._dead(errors) & {self._mbs_name}:
             reason = f"{first} {'died' if self._dead(errors) else 'failed'}"
             await asyncio.wait({asyncio.ensure_future(_result(self._mbs.abort.remote(reason)))})
         await asyncio.wait(tasks.values())

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from agents.cluster import Cluster, plain_errors
-from agents.placement import demanded_cpus, plan_seats
-from cellfree_sim.engine import ChannelProgress, Rows
+from agents.placement import Seat, cluster_nodes, find_seat, find_seats, remove_groups
+from agents.seats import local_cpus
+from agents.station import write_network
+from cellfree_sim.engine import Barrier, ChannelProgress, NotRestartedError, Rows, never
+from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.interrupts import deferred_interrupts
-from cellfree_sim.network import build_network
 from cellfree_sim.results.state import unpack_state
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
 
 STOP_TIMEOUT_S = 10.0
 HOLD_TIMEOUT_S = 120.0
 ROWS_WAIT_S = 0.5
+SILENCE_CHECK_S = 1.0
+CONTROLLER = "controller"
 
 
 class RayEngine:
@@ -30,68 +37,81 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, scenario: Scenario, *, address: str | None, run_name: str, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, scenario: Scenario, network: Network, *, address: str | None, run_name: str, note: Callable[[str], None]
+    ) -> None:
         self._scenario = scenario
-        self._mbs_name = build_network(scenario).mbs
+        self._network = network
         self._note = note
         self._controller: Any = None
+        self._preparing: dict[str, Any] = {}
+        self._places: dict[str, str] = {}
         cores = os.cpu_count() or 1
-        wanted = -int(-demanded_cpus(scenario) // 1)
-        self._cluster = Cluster(
-            address=address, namespace=f"cellfree-{run_name}-{secrets.token_hex(4)}", cpus=max(cores, wanted)
-        )
+        cpus = local_cpus(scenario, len(network.members), cores)
+        self._run_name = run_name
+        self._namespace = _new_namespace(run_name)
+        self._cluster = Cluster(address=address, namespace=self._namespace, cpus=cpus)
         try:
-            self._seats = plan_seats(scenario, self._mbs_name, self._cluster.resources())
+            seats = find_seats(scenario, network.mbs, network.members)
         except BaseException:
             self._cluster.close()
             raise
+        if self._cluster.note:
+            note(self._cluster.note)
+        self._seats = {seat.station: seat for seat in seats}
+        wanted = sum(seat.cpus for seat in seats)
         if self._cluster.owned and wanted > cores:
-            note(f"{wanted} logical CPUs on {cores} cores: stations take turns")
-        if scenario.placement.sbs.gpus == "auto" and not any(seat.gpus for seat in self._seats):
-            note("no GPU in the cluster: stations compute on CPUs")
-        self._places: dict[str, str] = {}
+            note(f"{wanted:g} logical CPUs on {cores} cores: stations take turns")
+        for reason in sorted({seat.reason for seat in seats if seat.reason}):
+            note(f"{reason}: stations compute on CPUs")
 
     def start(self, on_channels: ChannelProgress) -> None:
         """See `Engine.start`."""
         import ray
 
-        from agents.controller import NAME, Controller
-
-        create: Any = ray.remote(Controller).options(
-            name=NAME, namespace=self._cluster.namespace, num_cpus=0, max_concurrency=1000
-        )
-        strategy = self._scenario.placement.strategy
-        self._controller = create.remote(self._scenario.model_dump_json(), strategy, self._cluster.namespace)
-        with plain_errors():
-            started = self._controller.start.remote(self._seats)
+        self._spawn_controller()
+        with self._plain_errors():
+            started = self._controller.start.remote(list(self._seats.values()), admit=True)
             while not ray.wait([started], timeout=0)[0]:
                 for station, (done, total) in ray.get(self._controller.progress.remote()).items():
                     on_channels(station, done, total)
             self._places = ray.get(started)
 
-    def advance(self, until: int, on_rows: Callable[[Rows], None]) -> int:
+    def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Engine.advance`."""
         import ray
 
-        with plain_errors():
+        held, looked_at = False, time.monotonic()
+        with self._plain_errors():
             reached = self._controller.advance.remote(until)
             try:
                 while not ray.wait([reached], timeout=0)[0]:
-                    on_rows(unpack_state(ray.get(self._controller.rows.remote(ROWS_WAIT_S))))
+                    on_rows(self._rows(ROWS_WAIT_S))
+                    if not held and should_hold():
+                        held = True
+                        ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
+                    if time.monotonic() - looked_at > SILENCE_CHECK_S:
+                        looked_at = time.monotonic()
+                        self._end_silent()
                 step = int(ray.get(reached))
             except KeyboardInterrupt:
                 with deferred_interrupts():
                     ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
                     ray.get(reached, timeout=HOLD_TIMEOUT_S)
-                    on_rows(unpack_state(ray.get(self._controller.rows.remote(0.0))))
+                    on_rows(self._rows(0.0))
                 raise
-            on_rows(unpack_state(ray.get(self._controller.rows.remote(0.0))))
+            on_rows(self._rows(0.0))
             return step
+
+    def validate(self) -> Rows:
+        """See `Engine.validate`."""
+        self._ask("validate")
+        return self._rows(0.0)
 
     def measure(self) -> Rows:
         """See `Engine.measure`."""
         self._ask("measure")
-        return list(unpack_state(self._ask("rows", 0.0)))
+        return self._rows(0.0)
 
     def measure_references(self, on_progress: Callable[[str, int, int], None]) -> None:
         """See `Engine.measure_references`."""
@@ -117,28 +137,122 @@ class RayEngine:
         """See `Engine.load_states`."""
         self._ask("load_states", dict(states))
 
-    def recover(self, stations: Sequence[str], states: Mapping[str, bytes]) -> None:
+    def recover(self, stations: Sequence[str], states: Mapping[str, bytes], network: Network) -> None:
         """See `Engine.recover`."""
-        self._places |= self._ask("recover", list(stations), dict(states))
+        self._network = network
+        self._preparing.clear()
+        for name in [name for name in self._seats if name not in states]:
+            del self._seats[name]
+        returning = [name for name in stations if name in states]
+        if CONTROLLER in stations:  # whose death is the death of all stations
+            remove_groups(self._namespace)
+            self._namespace = _new_namespace(self._run_name)  # Ray still knows the name of the dead in the old one
+            self._spawn_controller()
+            returning = list(states)
+            moved = list(self._seats.values())
+        else:
+            moved = self._new_seats(returning)
+        within_s = self._scenario.restart_timeout_s
+        self._places |= self._ask("recover", returning, moved, dict(states), write_network(network), within_s)
+
+    def prepare(self, network: Network, name: str) -> None:
+        """See `Engine.prepare`."""
+        seat = find_seat(self._scenario, name, list(self._seats.values()))
+        if seat.reason and any(other.gpus for other in self._seats.values()):
+            self._note(f"{name}: {seat.reason}: it computes on CPUs")
+        self._seats[name] = seat
+        self._preparing[name] = self._controller.prepare.remote(seat, write_network(network))
+
+    def prepared(self, name: str, *, wait: bool) -> bool:
+        """See `Engine.prepared`."""
+        import ray
+
+        if name not in self._preparing:
+            return name in self._places
+        if not wait and not ray.wait([self._preparing[name]], timeout=0)[0]:
+            return False
+        place = self._preparing.pop(name)
+        try:
+            with self._plain_errors():
+                self._places[name] = ray.get(place)
+        except StationLostError as lost:
+            if CONTROLLER in lost.stations:
+                raise
+            raise RunFailedError(str(lost)) from lost
+        return True
+
+    def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
+        """See `Engine.transfer`."""
+        model_bytes, frame_bytes = self._ask("transfer", donor, receiver)
+        return model_bytes, frame_bytes
+
+    def reconfigure(self, network: Network, step: int) -> None:
+        """See `Engine.reconfigure`."""
+        self._network = network
+        self._ask("reconfigure", write_network(network), step)
+
+    def clock(self, station: str) -> float:
+        """See `Engine.clock`."""
+        return float(self._ask("clock", station))
+
+    def farewell(self, station: str) -> None:
+        """See `Engine.farewell`."""
+        self._ask("farewell", station)
+
+    def release(self, station: str) -> None:
+        """See `Engine.release`."""
+        self._ask("release", station)
+        self._preparing.pop(station, None)
+        for table in (self._seats, self._places):
+            table.pop(station, None)
+
+    def fail(self, station: str, barrier: Barrier) -> None:
+        """See `Engine.fail`."""
+        self._ask("fail", station, barrier)
+
+    def requests(self) -> list[tuple[int, dict[str, Any]]]:
+        """See `Engine.requests`."""
+        return list(self._ask("requests"))
+
+    def answer(self, number: int, reply: Mapping[str, Any]) -> None:
+        """See `Engine.answer`."""
+        self._ask("answer", number, dict(reply))
+
+    def refuse(self, reason: str) -> None:
+        """See `Engine.refuse`."""
+        self._ask("refuse", reason)
+
+    def tell(self, progress: Mapping[str, Any]) -> None:
+        """See `Engine.tell`."""
+        self._controller.tell.remote(dict(progress))
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
         stations = []
-        for seat in self._seats:
+        for seat in self._seats.values():
             pid, _, device = self._places.get(seat.station, "").partition(" ")
-            stations.append({"name": seat.station, "cpus": seat.cpus, "gpus": seat.gpus, "pid": pid, "device": device})
+            where = {"node": seat.node_name, "cpus": seat.cpus, "gpus": seat.gpus, "pid": pid, "device": device}
+            stations.append({"name": seat.station, **where})
         return {
             "engine": self.name,
             "address": self._cluster.address,
-            "namespace": self._cluster.namespace,
+            "namespace": self._namespace,
             "stations": stations,
         }
+
+    def places(self) -> dict[str, str]:
+        """Process id and device of each station, as "pid device"."""
+        return dict(self._places)
+
+    def controller_pid(self) -> int:
+        """Process id of the controller."""
+        return int(self._ask("pid"))
 
     def reachable_at(self) -> dict[str, str]:
         """See `Engine.reachable_at`."""
         return {
             "address": self._cluster.address,
-            "namespace": self._cluster.namespace,
+            "namespace": self._namespace,
             "token_path": os.environ.get("RAY_AUTH_TOKEN_PATH", ""),
         }
 
@@ -156,8 +270,80 @@ class RayEngine:
             self._controller = None
         self._cluster.close()
 
+    def _spawn_controller(self) -> None:
+        """A controller beside this process: where the driver is lost, the run is lost anyway."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        from agents.controller import NAME, Controller
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        create: Any = ray.remote(Controller).options(
+            name=NAME,
+            namespace=self._namespace,
+            num_cpus=0,
+            max_concurrency=1000,
+            scheduling_strategy=here,
+        )
+        self._controller = create.remote(
+            self._scenario.model_dump_json(), write_network(self._network), self._namespace
+        )
+
+    def _new_seats(self, stations: Sequence[str]) -> list[Seat]:
+        """Seats for those of `stations` whose node is gone.
+
+        Raises:
+            NotRestartedError: there is no room for some of them.
+        """
+        alive = {node.id for node in cluster_nodes() if node.alive}
+        moved: dict[str, Seat] = {}
+        without: list[str] = []
+        reason = ""
+        for name in stations:
+            old = self._seats[name]
+            if old.node in alive:
+                continue
+            self._note(f"{name}: its node {old.node_name} left the cluster")
+            others = {**self._seats, **moved}.values()
+            try:
+                moved[name] = find_seat(
+                    self._scenario, name, [s for s in others if s.station != name and s.node in alive]
+                )
+            except ResourceShortError as error:
+                without.append(name)
+                reason = str(error)
+        if without:
+            raise NotRestartedError(tuple(without), reason)
+        self._seats |= moved
+        return list(moved.values())
+
+    def _rows(self, wait_s: float) -> Rows:
+        return list(unpack_state(self._ask("rows", wait_s)))
+
+    def _end_silent(self) -> None:
+        limit_s = self._scenario.barrier_timeout_s
+        for name in self._ask("end_silent", limit_s):
+            self._note(f"{name} has been silent for {limit_s:g} s; its process is ended")
+
     def _ask(self, method: str, *arguments: Any) -> Any:
         import ray
 
-        with plain_errors():
+        with self._plain_errors():
             return ray.get(getattr(self._controller, method).remote(*arguments))
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        """As `plain_errors`, where a dead actor can only be the controller."""
+        from ray.exceptions import RayActorError, RayTaskError
+
+        with plain_errors():
+            try:
+                yield
+            except RayTaskError:
+                raise
+            except RayActorError as error:
+                raise StationLostError((CONTROLLER,), "died, and all stations with it") from error
+
+
+def _new_namespace(run_name: str) -> str:
+    return f"cellfree-{run_name}-{secrets.token_hex(4)}"

@@ -5,23 +5,27 @@
     SBS actors ◄── bundle ──────────────────────────────────  one future per slot
 
 Every call that waits, waits for the slot's future; `abort` fails all of them, so nobody waits for a dead station.
+`missing` names those for whom the others have been waiting too long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.station import make_context
+from agents.station import make_context, read_network
 from cellfree_sim.downlink.roles import CoordinatorRole, Round
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.results.state import pack_state, unpack_state
 
 ROWS_EVERY_S = 0.2  # metrics go out at most this often
+ARRIVAL_TIMEOUT_S = 1.0
 
 
 @dataclass
@@ -30,13 +34,14 @@ class _Slot:
 
     answers: asyncio.Future[dict[str, bytes]]
     uploads: dict[str, bytes] = field(default_factory=dict)
+    opened_s: float = field(default_factory=time.monotonic)
 
 
 class Mbs:
     """Actor of the macro base station; everything it computes, it computes on one thread."""
 
-    def __init__(self, scenario_json: str, gpus: float) -> None:
-        context = make_context(scenario_json, gpus)
+    def __init__(self, scenario_json: str, network_json: str, gpus: float) -> None:
+        context = make_context(scenario_json, network_json, gpus)
         self._device = context.device
         self._role: CoordinatorRole = context.scenario.downlink.algorithm.coordinator(context)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
@@ -44,6 +49,8 @@ class Mbs:
         self._failure: str | None = None
         self._rows: list[dict[str, Any]] = []
         self._new_rows = asyncio.Event()
+        self._arrivals: dict[tuple[str, Round], asyncio.Future[None]] = {}
+        self._doom: str | None = None
 
     async def ready(self) -> str:
         """Where this station runs: process id and device."""
@@ -58,9 +65,46 @@ class Mbs:
         if slot is None:
             slot = self._slots[exchange] = _Slot(asyncio.get_running_loop().create_future())
         slot.uploads[station] = bundle
+        if (arrival := self._arrivals.pop((station, exchange), None)) is not None:
+            arrival.set_result(None)
+        self._die_if("before")
         if all(name in slot.uploads for name in self._role.roster):
             await self._close(exchange, self._slots.pop(exchange))
         return (await asyncio.shield(slot.answers))[station]
+
+    async def has_arrived(self, station: str, phase: str, step: int) -> None:
+        """Return when a station's part of a round is here."""
+        exchange = Round(phase, step)  # type: ignore[arg-type]
+        slot = self._slots.get(exchange)
+        if slot is None or station not in slot.uploads:
+            arrival = self._arrivals[station, exchange] = asyncio.get_running_loop().create_future()
+            await asyncio.wait([arrival], timeout=ARRIVAL_TIMEOUT_S)  # it may have come, and the round be closed
+
+    async def missing(self, longer_than_s: float) -> list[str]:
+        """Stations for which the others have waited longer than this."""
+        late = [slot for slot in self._slots.values() if time.monotonic() - slot.opened_s > longer_than_s]
+        return sorted({name for slot in late for name in self._role.roster if name not in slot.uploads})
+
+    async def reconfigure(self, network_json: str) -> None:
+        """See `CoordinatorRole.reconfigure`."""
+        await self._compute(lambda: self._role.reconfigure(read_network(network_json)))
+
+    async def relay(self, bundle: bytes) -> bytes:
+        """See `CoordinatorRole.relay`."""
+        relayed: bytes = await self._compute(lambda: self._role.relay(bundle))
+        return relayed
+
+    async def take_leave(self, bundle: bytes) -> None:
+        """See `CoordinatorRole.take_leave`."""
+        await self._compute(lambda: self._role.take_leave(bundle))
+
+    async def clock(self) -> float:
+        """Simulated time here, seconds."""
+        return self._role.now_s
+
+    async def fail(self, barrier: str) -> None:
+        """Let this process be killed in the next round."""
+        self._doom = barrier
 
     async def hold(self) -> None:
         """Let the stations stop at the next round boundary."""
@@ -105,23 +149,29 @@ class Mbs:
         packed: bytes = await self._compute(lambda: pack_state(self._role.state()))
         return packed
 
-    async def load_state(self, state: bytes) -> None:
+    async def load_state(self, state: bytes, network_json: str) -> None:
         """Become the MBS that `state` was taken from."""
-        await self._compute(lambda: self._role.load_state(unpack_state(state)))
+        await self._compute(lambda: self._role.load_state(unpack_state(state), read_network(network_json)))
         self._failure = None
         self._rows.clear()
 
     async def _close(self, exchange: Round, slot: _Slot) -> None:
+        self._die_if("during")
         try:
             answers = await self._compute(lambda: self._role.close(exchange, slot.uploads))
         except Exception as error:
             slot.answers.set_exception(error)
             slot.answers.exception()
             return
+        self._die_if("after")
         self._rows += self._role.drain_metrics()
         if self._rows:
             self._new_rows.set()
         slot.answers.set_result(answers)
+
+    def _die_if(self, barrier: str) -> None:
+        if self._doom == barrier:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def _compute(self, work: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

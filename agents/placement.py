@@ -1,94 +1,107 @@
 """Where stations run: one placement group per station, so that each has its CPUs and its share of a GPU to itself.
 
-What a scenario asks for is first held against what the cluster has, by arithmetic, because Ray does not refuse a
-group it can never place: it lets it wait for ever.
+    find_seats ─► reserve, for each station        at start
+    find_seat  ─► reserve                          injected, or after its node was lost
+
+A group is one bundle on the node that was chosen for it, and Ray never moves it: where a node is lost, its groups stay
+without a place, and their stations are given new seats.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from agents.cluster import cluster_nodes, settled
+from agents.packing import Node, Seat
+from agents.plan import Plan, dry_run, plan_table
+from agents.seats import plan_seats, seat_for
+from agents.shortage import nodes_text
 from cellfree_sim.errors import ResourceShortError
 
 if TYPE_CHECKING:
-    from cellfree_sim.scenario.schema import Scenario, Share
+    from cellfree_sim.scenario.schema import Scenario
 
-RESERVE_TIMEOUT_S = 5  # Ray takes whole seconds only
+__all__ = [
+    "Node",
+    "Plan",
+    "Seat",
+    "cluster_nodes",
+    "dry_run",
+    "find_seat",
+    "find_seats",
+    "group_state",
+    "plan_seats",
+    "plan_table",
+    "reserve",
+    "seat_for",
+]
 
-
-@dataclass(frozen=True)
-class Seat:
-    """What one station takes from the cluster: logical CPUs and GPUs."""
-
-    station: str
-    cpus: float
-    gpus: float
-
-    @property
-    def bundle(self) -> dict[str, float]:
-        """Its placement-group bundle; Ray wants at least one resource in it."""
-        resources = {"CPU": self.cpus, "GPU": self.gpus}
-        return {name: amount for name, amount in resources.items() if amount > 0} or {"CPU": 0.001}
-
-
-def plan_seats(scenario: Scenario, mbs: str, resources: Mapping[str, float]) -> list[Seat]:
-    """Seats of MBS and SBSs on a cluster with `resources` (as `ray.cluster_resources()` counts them).
-
-    ``gpus: auto`` shares the GPUs that are there: each SBS takes 1/k of one, with k the least that makes all fit.
-
-    Raises:
-        ResourceShortError: the cluster can never hold them; the text says what was asked and what there is.
-    """
-    placement = scenario.placement
-    names = scenario.station_names
-    gpus_left = resources.get("GPU", 0.0) - _fixed(placement.mbs)
-    sbs_gpus = _auto_share(gpus_left, len(names)) if placement.sbs.gpus == "auto" else float(placement.sbs.gpus)
-    mbs_gpus = 0.0 if placement.mbs.gpus == "auto" else float(placement.mbs.gpus)
-    seats = [Seat(mbs, placement.mbs.cpus, mbs_gpus), *(Seat(name, placement.sbs.cpus, sbs_gpus) for name in names)]
-    for kind, asked in (("CPU", sum(s.cpus for s in seats)), ("GPU", sum(s.gpus for s in seats))):
-        there = resources.get(kind, 0.0)
-        if asked > there + 1e-9:
-            raise ResourceShortError(
-                f"placement asks for {asked:g} {kind}s (1 MBS and {len(names)} SBSs), the cluster has {there:g}; "
-                f"lower placement.mbs.{kind.lower()}s or placement.sbs.{kind.lower()}s, or join a larger cluster"
-            )
-    return seats
+RESERVE_TIMEOUT_S = 3  # Ray takes whole seconds only
+NODE_LABEL = "ray.io/node-id"
 
 
-def demanded_cpus(scenario: Scenario) -> float:
-    """Logical CPUs that all stations of a scenario ask for together."""
-    return scenario.placement.mbs.cpus + len(scenario.station_names) * scenario.placement.sbs.cpus
-
-
-def reserve(seat: Seat, strategy: str, namespace: str) -> Any:
-    """A placement group for `seat`, reserved. Create the actor only after this returns: on a group that is not ready it
-    would hang.
+def find_seats(scenario: Scenario, mbs: str, stations: Sequence[str]) -> list[Seat]:
+    """Seats for all stations on the cluster as it is now, see `plan_seats`.
 
     Raises:
-        ResourceShortError: the resources are not free within a few seconds.
+        ResourceShortError: not all can be seated.
     """
-    import ray
+    return settled(lambda nodes: plan_seats(scenario, mbs, stations, nodes))
+
+
+def find_seat(scenario: Scenario, name: str, taken: Sequence[Seat]) -> Seat:
+    """A seat for one more station on the cluster as it is now, see `seat_for`.
+
+    Raises:
+        ResourceShortError: there is none.
+    """
+    return settled(lambda nodes: seat_for(scenario, name, nodes, taken))
+
+
+def reserve(seat: Seat, namespace: str) -> Any:
+    """A placement group for `seat` on its node, reserved. Create the actor only after this returns: on a group that is
+    not ready it would hang.
+
+    Raises:
+        ResourceShortError: the resources are not free there within a few seconds.
+    """
     from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
-    group = placement_group([seat.bundle], strategy=strategy, name=f"{namespace}/{seat.station}")
+    selector = [{NODE_LABEL: seat.node}] if seat.node else None
+    name = f"{namespace}/{seat.station}/{secrets.token_hex(4)}"  # Ray refuses the name of a group it is still removing
+    group = placement_group([seat.bundle], strategy="STRICT_PACK", name=name, bundle_label_selector=selector)
     if group.wait(RESERVE_TIMEOUT_S):
         return group
     state = placement_group_table(group)["stats"]["scheduling_state"]
     remove_placement_group(group)
-    available: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    free = {name: available.get(name, 0.0) for name in seat.bundle}
+    where = f" on {seat.node_name}" if seat.node_name else ""
+    there = [node for node in cluster_nodes() if node.alive and seat.node in ("", node.id)]
+    now = nodes_text(there) if there else "that node is gone"
     raise ResourceShortError(
-        f"{seat.station}: no room for {seat.bundle} in {RESERVE_TIMEOUT_S} s ({state}); free: {free}"
+        f"{seat.station}: no room for {_resources(seat)}{where} within {RESERVE_TIMEOUT_S} s ({state}); {now}; "
+        f"wait for what else runs there, or join a larger cluster"
     )
 
 
-def _fixed(share: Share) -> float:
-    return 0.0 if share.gpus == "auto" else float(share.gpus)
+def remove_groups(namespace: str) -> None:
+    """Give back all groups that `reserve` made for a namespace."""
+    from ray.util.placement_group import get_placement_group, placement_group_table, remove_placement_group
+
+    for each in placement_group_table().values():
+        if each["name"].startswith(f"{namespace}/") and each["state"] != "REMOVED":
+            with suppress(ValueError):  # it went away by itself
+                remove_placement_group(get_placement_group(each["name"]))
 
 
-def _auto_share(gpus: float, stations: int) -> float:
-    whole = math.floor(gpus + 1e-9)
-    return 1.0 / math.ceil(stations / whole) if whole >= 1 else 0.0
+def group_state(group: Any) -> str:
+    """How a placement group is doing: "CREATED" is well; "RESCHEDULING" where its node is lost; "REMOVED"."""
+    from ray.util.placement_group import placement_group_table
+
+    return str(placement_group_table(group).get("state", "REMOVED"))
+
+
+def _resources(seat: Seat) -> str:
+    return " and ".join(f"{amount:g} {kind}{'' if amount == 1 else 's'}" for kind, amount in seat.bundle.items())

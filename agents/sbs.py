@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ray.actor import ActorHandle
 
 from agents.mbs import Mbs
-from agents.station import make_context
+from agents.station import make_context, read_network
 from cellfree_sim.downlink.roles import Round, StationRole
 from cellfree_sim.progress import progress_over_splits
 from cellfree_sim.results.state import pack_state, unpack_state
@@ -21,14 +22,17 @@ PROGRESS_EVERY_S = 0.5
 class Sbs:
     """Actor of one SBS. Its methods run one at a time; a round waits in `exchange` at the MBS."""
 
-    def __init__(self, scenario_json: str, name: str, gpus: float, mbs: Any, controller: Any) -> None:
-        context = make_context(scenario_json, gpus)
+    def __init__(
+        self, scenario_json: str, network_json: str, name: str, gpus: float, mbs: Any, controller: Any
+    ) -> None:
+        context = make_context(scenario_json, network_json, gpus)
         self._device = context.device
         self._scenario = context.scenario
         self._role: StationRole = context.scenario.downlink.algorithm.station(context, name)
         self._name = name
         self._mbs = mbs
         self._controller = controller
+        self._doom: str | None = None
 
     def prepare(self) -> str:
         """Make channels and policy; returns where this station runs: process id and device."""
@@ -37,7 +41,7 @@ class Sbs:
 
     def join(self) -> None:
         """Announce the station to the MBS, and wait until all are admitted."""
-        self._exchange(Round("setup", 0), self._role.join())
+        self._exchange(Round("setup", self._role.step), self._role.join())
 
     def ready(self) -> str:
         """Where this station runs: process id and device."""
@@ -53,9 +57,38 @@ class Sbs:
             self._exchange(exchange, self._role.upload(exchange))
         return self._role.step
 
+    def validate(self) -> None:
+        """Report the validation split, out of turn."""
+        exchange = Round("validation", self._role.step)
+        self._exchange(exchange, self._role.upload(exchange))
+
     def measure(self) -> None:
         """Report the test split."""
         self._exchange(Round("test", self._role.step), self._role.measure("test"))
+
+    def reconfigure(self, network_json: str, step: int, now_s: float) -> None:
+        """See `StationRole.reconfigure`."""
+        self._role.reconfigure(read_network(network_json), step, now_s)
+
+    def send_model(self, receiver: str) -> bytes:
+        """See `StationRole.send_model`."""
+        return self._role.send_model(receiver)
+
+    def absorb(self, bundle: bytes) -> None:
+        """Take in what arrived outside of a round."""
+        self._role.absorb(bundle)
+
+    def leave(self, reason: str) -> bytes:
+        """See `StationRole.leave`."""
+        return self._role.leave(reason)
+
+    def clock(self) -> float:
+        """Simulated time here, seconds."""
+        return self._role.now_s
+
+    def fail(self, barrier: str) -> None:
+        """Let this process be killed in the next round."""
+        self._doom = barrier
 
     def drain_ledger(self) -> bytes:
         """The station's book since the last call."""
@@ -65,14 +98,25 @@ class Sbs:
         """Packed state of the role."""
         return pack_state(self._role.state())
 
-    def load_state(self, state: bytes) -> None:
+    def load_state(self, state: bytes, network_json: str) -> None:
         """Become the station that `state` was taken from."""
-        self._role.load_state(unpack_state(state))
+        self._role.load_state(unpack_state(state), read_network(network_json))
 
     def _exchange(self, exchange: Round, bundle: bytes) -> None:
         import ray
 
-        self._role.absorb(ray.get(self._mbs.exchange.remote(self._name, exchange.phase, exchange.step, bundle)))
+        self._die_if("before")
+        answer = self._mbs.exchange.remote(self._name, exchange.phase, exchange.step, bundle)
+        if self._doom == "during":
+            ray.get(self._mbs.has_arrived.remote(self._name, exchange.phase, exchange.step))
+            self._die_if("during")
+        bundle = ray.get(answer)
+        self._die_if("after")
+        self._role.absorb(bundle)
+
+    def _die_if(self, barrier: str) -> None:
+        if self._doom == barrier:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _report(self) -> Callable[[int, int], None]:
         told_at = 0.0

@@ -8,6 +8,8 @@ For example:
     scenario = load_scenario("scenarios/quickstart.yaml", overrides={"downlink.epochs": 5})
     with Simulation.launch(scenario) as simulation:
         simulation.advance(steps=10)
+        new = simulation.inject_sbs(position=(75.0, 75.0))
+        simulation.advance()
         result = simulation.result()
     print(result.summary["downlink"]["sum_rate"])
 """
@@ -15,20 +17,26 @@ For example:
 from __future__ import annotations
 
 import platform
+import socket
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 import cellfree_sim
+from agents.operations import Injection, Operations, Removal, StopRequested
 from cellfree_sim.channel import check_channels
+from cellfree_sim.engine import NotRestartedError
 from cellfree_sim.errors import CellfreeError, RunFailedError, StationLostError, UserError
 from cellfree_sim.interrupts import deferred_interrupts
-from cellfree_sim.network import build_network
+from cellfree_sim.network import Network, build_network
+from cellfree_sim.network.changes import check_events
 from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
 from cellfree_sim.results.files import write_json
 from cellfree_sim.results.journal import Journal
@@ -38,6 +46,7 @@ from cellfree_sim.results.run_folder import RunFolder
 from cellfree_sim.results.runs import PROGRESS
 from cellfree_sim.results.summary import backhaul_summary, rate_summary
 from cellfree_sim.scenario import dump_scenario, load_scenario
+from cellfree_sim.scenario.events import InjectSbs
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,7 +58,10 @@ if TYPE_CHECKING:
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.scenario.schema import Scenario
 
+T = TypeVar("T")
 PROGRESS_EVERY_S = 1.0
+EVENTS_TOLD = 20
+CONTROLLER = "controller"  # of the distributed engine, whose death is the death of all stations
 MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
 REPORTED_PACKAGES = ("torch", "numpy", "ray", "sionna-no-rt", "msgpack", "networkx")
 
@@ -71,6 +83,7 @@ class Simulation:
     def __init__(
         self,
         scenario: Scenario,
+        network: Network,
         engine: Engine,
         folder: RunFolder,
         journal: Journal,
@@ -80,6 +93,7 @@ class Simulation:
         self.scenario = scenario
         self.step = 0
         self._engine = engine
+        self._operations = Operations(scenario, engine, network, self)
         self._folder = folder
         self._observer = observer
         self._journal = journal
@@ -87,7 +101,9 @@ class Simulation:
         self._measured: tuple[int, dict[str, Any]] | None = None
         self._status = "running"
         self._closed = False
-        self._events: list[dict[str, Any]] = []
+        self._saved = False  # nothing has happened since the last commit
+        self._validation: list[Any] | None = None  # step and sum rate of the last one in the network as it is
+        self._operating = False  # a change of the network is being made
         self._losses_in_a_row = 0
         self._progress: dict[str, Any] = {}
         self._told_at = -PROGRESS_EVERY_S
@@ -122,12 +138,13 @@ class Simulation:
             raise UserError("--address has no meaning with the inline engine, which uses no cluster")
         network = build_network(scenario)
         check_channels(scenario)
+        check_events(scenario, network)
         folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
         watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
         try:
             folder.write_scenario(dump_scenario(scenario))
             folder.write_topology(network.to_json())
-            return cls._bring_up(scenario, kind, folder, None, address, watcher, started)
+            return cls._bring_up(scenario, network, kind, folder, None, address, watcher, started)
         except BaseException as error:
             if isinstance(error, UserError) or not folder.summary_path.exists():
                 folder.discard()
@@ -158,12 +175,14 @@ class Simulation:
         for damaged in checkpoint.skipped:
             found.log(f"passed over: {damaged}")
             watcher.note(f"passed over: {damaged}")
-        return cls._bring_up(scenario, kind, found, checkpoint, address, watcher, started)
+        network = Network.from_json(checkpoint.notes["network"])
+        return cls._bring_up(scenario, network, kind, found, checkpoint, address, watcher, started)
 
     @classmethod
     def _bring_up(
         cls,
         scenario: Scenario,
+        network: Network,
         kind: str,
         folder: RunFolder,
         checkpoint: Checkpoint | None,
@@ -174,20 +193,22 @@ class Simulation:
         """Start the engine, and let it go on from `checkpoint` where there is one."""
         verb = "start" if checkpoint is None else f"resume at step {checkpoint.step}"
         folder.log(f"{verb}: scenario {scenario.name}, seed {scenario.seed}, engine {kind}")
-        watcher.phase("start", f"{scenario.name}, {len(scenario.station_names)} stations, engine {kind}")
+        watcher.phase("start", f"{scenario.name}, {len(network.members)} stations, engine {kind}")
         engine: Engine | None = None
         simulation: Simulation | None = None
         try:
-            engine = _make_engine(scenario, kind, folder, address, watcher)
-            simulation = cls(scenario, engine, folder, Journal(folder, checkpoint), watcher, started)
+            engine = _make_engine(scenario, network, kind, folder, address, watcher)
+            simulation = cls(scenario, network, engine, folder, Journal(folder, checkpoint), watcher, started)
             RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
             watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
             engine.start(watcher.channels)
             folder.log(f"stations joined: {engine.describe()}")
             if checkpoint is None:
-                simulation._commit()
+                simulation.commit()
             else:
-                simulation._go_back_to(checkpoint)
+                engine.drain_ledgers()
+                engine.load_states(checkpoint.parts)
+                simulation._become(checkpoint)
         except BaseException as error:
             if simulation is not None:
                 if not isinstance(error, UserError):
@@ -214,27 +235,72 @@ class Simulation:
             UserError: fewer than `steps` rounds are left.
             RunFailedError: a station died, or training diverged; what was measured until then is in the folder.
         """
+        self._check_open()
         left = self.scenario.steps - self.step
         if steps is not None and not 0 < steps <= left:
             raise UserError(f"advance: steps must lie in 1…{left}, the rounds that are left; found {steps}")
         until = self.scenario.steps if steps is None else self.step + steps
         self._observer.phase("training", f"step {self.step} to {until}")
-        try:
+        with self._saved_on_the_way_out():
+            self._happen(wait=False)
             while self.step < until:
-                self._advance_to(min(until, self._next_checkpoint()))
-        except KeyboardInterrupt:
-            self._status = "interrupted"
-            with deferred_interrupts():
-                self._commit()
-            self._observer.note(f"interrupted after step {self.step}; state saved in {self.folder}")
-            raise
-        except CellfreeError as error:
-            self._give_up(error)
-            raise
+                boundary = min(until, self._next_checkpoint(), self._next_event())
+                self._operations.look_ahead(boundary)
+                self._advance_to(boundary)
+                self._happen(wait=self.step == self.scenario.steps)
         return self.step
+
+    def inject_sbs(
+        self,
+        position: tuple[float, float],
+        *,
+        name: str | None = None,
+        transfer: str = "nearest",
+        after: str = "fine-tune",
+    ) -> Injection:
+        """Let a new small base station join the running network, at the round boundary that has been reached.
+
+        It gets a process, channels to the users that are there, and links; the nearest station (eq. 22) sends it its
+        model over the backhaul (DATL, Algorithm 3). Batch statistics in a copied model belong to the donor's site: they
+        are taken anew from the training channels of the new one.
+
+        Args:
+            position: x and y in metres.
+            name: of the station; the first ``sbs-<n>`` that was never used by default.
+            transfer: whose model it takes over: "nearest", "farthest", "random" (seeded), or "none" for its own.
+            after: "fine-tune" trains it with the others from then on; "execute" uses the model as it came.
+
+        Raises:
+            UserError: outside the area, on top of another station, a name that was used before, no room for its
+                process, or its process failed. The run is unharmed.
+        """
+        try:
+            spec = InjectSbs.model_validate(
+                {"position_m": position, "name": name, "transfer": transfer, "after": after}
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(f"inject_sbs: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        self._check_open()
+        with self._saved_on_the_way_out():
+            return self._operate(lambda: self._operations.inject(spec))
+
+    def remove_sbs(self, name: str) -> Removal:
+        """Let a small base station leave; the others serve its users from the next round on.
+
+        Raises:
+            UserError: there is no such station, or it is the last one.
+        """
+        self._check_open()
+        with self._saved_on_the_way_out():
+            return self._operate(lambda: self._operations.remove(name))
 
     def result(self) -> Result:
         """Measure the held-out realisations, run the references on them, and write summary, tables and report."""
+        if self.step == self.scenario.steps:
+            with self._saved_on_the_way_out():
+                self._happen(wait=True)
+            self._engine.refuse("its training is done; the network changes no more")
         if self._measured is None or self._measured[0] != self.step:
             self._observer.phase("test", "held-out realisations and references")
             rates = self._test_rates()
@@ -244,7 +310,8 @@ class Simulation:
             self._measured = (self.step, rate_summary(rates, downlink.algorithm.name, min_rate))
         if self._status == "running" and self.step == self.scenario.steps:
             self._status = "done"
-        self._commit()
+        self._saved = False  # the test is part of what is saved
+        self.commit()
         summary = self.summary()
         self._folder.write_summary(summary)
         self._observer.phase("report", str(self._folder.report_path))
@@ -269,6 +336,10 @@ class Simulation:
             "flops": facts["flops_per_realisation"],
             "parameters": facts["parameters"],
         }
+        if self._operations.injections:
+            end = self._validation[1] if self._validation else None
+            injections = [asdict(injection) for injection in self._operations.injections]
+            downlink["injection"] = [{**each, "sum_rate_end": end} for each in injections]
         if self._measured is not None:
             downlink |= self._measured[1] | {"power_violation": facts["power_violation"]}
         return {
@@ -280,8 +351,8 @@ class Simulation:
             "wall_seconds": time.perf_counter() - self._started,
             "simulated_seconds": facts["simulated_seconds"],
             "versions": _versions(),
-            "stations": self._engine.describe()["stations"],
-            "events": self._events,
+            "stations": self._stations(),
+            "events": self._operations.events,
             "downlink": downlink,
             "backhaul": self._backhaul_summary(),
         }
@@ -314,52 +385,197 @@ class Simulation:
             self._status = "failed"
         self.close()
 
+    def commit(self) -> None:
+        """Save the run as it is now, unless that has been done: states, metrics, books, network."""
+        if self._saved:
+            return
+        with deferred_interrupts() as interrupted:
+            ledgers, states = self._engine.drain_ledgers(), self._engine.states()
+            notes = {"engine": self._engine.name, "validation": self._validation, **self._operations.notes()}
+            self._journal.commit(self.step, ledgers, states, notes)
+            self._folder.write_topology(notes["network"])
+            self._folder.log(f"checkpoint at step {self.step}")
+            self._saved = True
+            self._losses_in_a_row = 0
+        if interrupted():
+            raise KeyboardInterrupt
+
+    def sum_rate(self) -> float:
+        """Mean sum rate on the validation realisations, of the network as it is now, bit/s/Hz."""
+        if self._validation is None or self._validation[0] != self.step:
+            self._on_rows(self._engine.validate())
+        assert self._validation is not None
+        return float(self._validation[1])
+
+    def network_changed(self) -> None:
+        """What was measured was measured in another network."""
+        self._validation = None
+        self._measured = None
+        self._saved = False
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+        self._folder.log(text)
+        self._observer.note(text)
+
+    def _check_open(self) -> None:
+        if self._closed or self._status != "running":
+            raise UserError(f"the run is {self._status if self._status != 'running' else 'closed'}; it goes no further")
+
     def _on_rows(self, rows: Rows) -> None:
         for row in rows:
+            self._saved = False
             if row["phase"] == "training":
                 self.step = max(self.step, int(row["step"]))
+            elif row["phase"] == "validation":
+                self._validation = [int(row["step"]), float(row["sum_rate"])]
             self._observer.round({**row, "steps": self.scenario.steps})
             self._tell_progress(row)
         self._journal.add_rounds(rows)
 
     def _tell_progress(self, row: Mapping[str, Any]) -> None:
-        """Leave in the run folder, about once a second, what `cellfree status` shows."""
+        """Leave in the run folder and with the engine, about once a second, what `cellfree status` shows."""
         if row["phase"] != "training":
             self._progress["sum_rate"] = row["sum_rate"]
         self._progress |= {"step": self.step, "steps": self.scenario.steps, "bytes": row["bytes"]}
         now = time.monotonic()
-        if now - self._told_at >= PROGRESS_EVERY_S or row["phase"] == "test":
+        if now - self._told_at >= PROGRESS_EVERY_S or row["phase"] != "training":
             self._told_at = now
+            news = {"stations": self._stations(), "events": self._operations.events[-EVENTS_TOLD:]}
+            self._progress |= news
             write_json(self.folder / PROGRESS, self._progress)
+            where = {"run": self.folder.name, "folder": str(self.folder.resolve()), "host": socket.gethostname()}
+            self._engine.tell({**self._progress, **where, "status": self._status})
+
+    def _stations(self) -> list[dict[str, Any]]:
+        """All stations with what they are to the network and where they run."""
+        network = self._operations.network
+        return [
+            {**each, "status": "active" if each["name"] == network.mbs else network.status(each["name"])}
+            for each in self._engine.describe()["stations"]
+            if each["name"] in network.graph
+        ]
 
     def _next_checkpoint(self) -> int:
         every = self.scenario.checkpoint_every_steps
         return (self.step // every + 1) * every
 
+    def _next_event(self) -> int:
+        due = self._operations.next_step()
+        return self.scenario.steps if due is None else max(due, self.step + 1)
+
     def _advance_to(self, boundary: int) -> None:
         """Train to `boundary` and commit; where a station dies on the way, bring it back and return, to try again."""
         try:
-            self.step = self._engine.advance(boundary, self._on_rows)
+            self.step = self._engine.advance(boundary, self._on_rows, self._should_hold)
+            if self.step % self.scenario.checkpoint_every_steps == 0 or self.step == self.scenario.steps:
+                self.commit()
         except StationLostError as lost:
             self._recover(lost)
-        else:
-            self._commit()
+
+    def _should_hold(self) -> bool:
+        self._operations.take_requests()
+        return self._operations.wants_boundary()
+
+    def _happen(self, *, wait: bool) -> None:
+        """Let everything happen that is due at this round boundary."""
+        self._operations.take_requests()
+        self._operate(lambda: self._operations.happen(wait=wait))
+
+    def _operate(self, operation: Callable[[], T]) -> T:
+        """An operation on the network; once more where a station dies meanwhile."""
+        self._operating = True
+        while True:
+            try:
+                outcome = operation()
+            except StationLostError as lost:
+                self._recover(lost)
+            except (CellfreeError, StopRequested):
+                self._operating = False
+                raise
+            else:
+                self._operating = False
+                return outcome
+
+    @contextmanager
+    def _saved_on_the_way_out(self) -> Iterator[None]:
+        """Keep the state of a run that is interrupted, and what there is of one that fails.
+
+        An operation on the network that was interrupted is taken back.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._status = "interrupted"
+            with suppress(KeyboardInterrupt):
+                if self._operating:
+                    self._go_back(())
+                else:
+                    self.commit()
+            self._observer.note(f"interrupted after step {self.step}; state saved in {self.folder}")
+            raise
+        except UserError:
+            raise
+        except CellfreeError as error:
+            self._give_up(error)
+            raise
 
     def _recover(self, lost: StationLostError) -> None:
-        """Restart the dead, and let all stations go back to the last checkpoint."""
+        """Let all stations go back to the last commit; restart the dead, or go on without them."""
         if self.scenario.on_failure == "abort":
             raise lost
-        self._losses_in_a_row += 1
-        if self._losses_in_a_row > MOST_LOSSES_IN_A_ROW:
-            raise RunFailedError(f"{lost}; given up after {MOST_LOSSES_IN_A_ROW} restarts without a checkpoint between")
         started, reached = time.perf_counter(), self.step
-        self._note(f"{lost}; restarting")
-        checkpoint = self._journal.rollback(self._engine.drain_ledgers())
-        self._engine.recover(lost.stations, checkpoint.parts)
+        mbs = self._operations.network.mbs
+        dead, dropped, reason = set(lost.stations), set[str](), str(lost)
+        if self.scenario.on_failure == "drop":
+            dropped = dead - {mbs, CONTROLLER}
+        self.note(f"{lost}; {'restarting' if dead - dropped else 'going on without'}")
+        while True:
+            self._losses_in_a_row += 1
+            if self._losses_in_a_row > MOST_LOSSES_IN_A_ROW:
+                raise RunFailedError(
+                    f"{lost}; given up after {MOST_LOSSES_IN_A_ROW} restarts without a checkpoint between"
+                )
+            checkpoint = self._go_back(dead)
+            states = {name: state for name, state in checkpoint.parts.items() if name not in dropped}
+            try:
+                self._engine.recover(sorted(dead - dropped), states, self._operations.network)
+                back = sorted((dead - dropped) & {CONTROLLER, *checkpoint.parts})
+                self._operations.begin_again()
+                if dropped:
+                    self._operations.drop(dropped & set(checkpoint.parts), reason)
+                break
+            except StationLostError as more:
+                dead |= set(more.stations)
+                dropped |= set(more.stations) - {mbs, CONTROLLER} if self.scenario.on_failure == "drop" else set()
+            except NotRestartedError as gone:
+                if mbs in gone.stations:
+                    raise
+                self.note(str(gone))
+                dropped, reason = dropped | set(gone.stations), gone.reason
+        if CONTROLLER in back:
+            RunFile.of_this_process(self._engine.name, **self._engine.reachable_at()).write(self.folder)
+        if back:
+            event = {"event": "restart", "stations": back, "at_step": reached, "from_step": self.step}
+            self._operations.events.append({**event, "seconds": time.perf_counter() - started})
+            self.note(f"{', '.join(back)} restarted; going on from step {self.step}")
+
+    def _go_back(self, dead: Collection[str]) -> Checkpoint:
+        """Forget what came since the last commit."""
+        try:
+            ledgers = self._engine.drain_ledgers() if CONTROLLER not in dead else []
+        except StationLostError:
+            ledgers = []
+        checkpoint = self._journal.rollback(ledgers)
+        self._become(checkpoint)
+        return checkpoint
+
+    def _become(self, checkpoint: Checkpoint) -> None:
+        """Be, in this process, the run that was saved."""
         self.step = checkpoint.step
-        event = {"event": "restart", "stations": list(lost.stations), "at_step": reached, "from_step": self.step}
-        self._events.append({**event, "seconds": time.perf_counter() - started})
-        self._note(f"{', '.join(lost.stations)} restarted; going on from step {self.step}")
+        self._validation = checkpoint.notes["validation"]
+        self._operations.restore(checkpoint.notes)
+        self._saved = True
 
     def _test_rates(self) -> dict[str, NDArray[np.float64]]:
         """Rates of the algorithm and its references on the test split; a station that dies meanwhile is restarted."""
@@ -370,23 +586,6 @@ class Simulation:
                 return self._engine.test_rates()
             except StationLostError as lost:
                 self._recover(lost)
-
-    def _go_back_to(self, checkpoint: Checkpoint) -> None:
-        """Make the stations that have just started those of `checkpoint`."""
-        self._engine.drain_ledgers()
-        self._engine.load_states(checkpoint.parts)
-        self.step = checkpoint.step
-        self._events = list(checkpoint.notes["events"])
-
-    def _commit(self) -> None:
-        notes = {"engine": self._engine.name, "events": self._events}
-        self._journal.commit(self.step, self._engine.drain_ledgers(), self._engine.states(), notes)
-        self._folder.log(f"checkpoint at step {self.step}")
-        self._losses_in_a_row = 0
-
-    def _note(self, text: str) -> None:
-        self._folder.log(text)
-        self._observer.note(text)
 
     def _backhaul_summary(self) -> dict[str, Any]:
         """Of what is in the books; executing DMTSSL takes no backhaul."""
@@ -407,24 +606,26 @@ class Simulation:
             "steps": self.step,
             "error": reason,
             "versions": _versions(),
-            "events": self._events,
+            "events": self._operations.events,
             "backhaul": self._backhaul_summary(),
         }
         self._folder.write_summary(partial)
 
 
-def _make_engine(scenario: Scenario, kind: str, folder: RunFolder, address: str | None, observer: Observer) -> Engine:
+def _make_engine(
+    scenario: Scenario, network: Network, kind: str, folder: RunFolder, address: str | None, observer: Observer
+) -> Engine:
     if kind == "inline":
         from cellfree_sim.inline import InlineEngine
 
-        return InlineEngine(scenario)
+        return InlineEngine(scenario, network)
     from agents.engine import RayEngine
 
     def note(text: str) -> None:
         folder.log(text)
         observer.note(text)
 
-    return RayEngine(scenario, address=address, run_name=folder.path.name, note=note)
+    return RayEngine(scenario, network, address=address, run_name=folder.path.name, note=note)
 
 
 def _versions() -> dict[str, str]:

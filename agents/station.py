@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 from cellfree_sim.devices import choose_device
 from cellfree_sim.downlink.roles import Context
 from cellfree_sim.memory import keep_freed_memory
-from cellfree_sim.network import build_network
+from cellfree_sim.network import Network
 from cellfree_sim.scenario.schema import Scenario
 
 
-def make_context(scenario_json: str, gpus: float) -> Context:
+def make_context(scenario_json: str, network_json: str, gpus: float) -> Context:
     """Scenario, network and device of a station's process; one torch thread, so that sums have one order everywhere.
 
     The device is what torch really has: Ray hands out GPU numbers on machines without any.
@@ -19,4 +21,14 @@ def make_context(scenario_json: str, gpus: float) -> Context:
     torch.set_num_threads(1)
     keep_freed_memory()
     scenario = Scenario.model_validate_json(scenario_json)
-    return Context(scenario, build_network(scenario), choose_device("auto" if gpus > 0 else 0))
+    return Context(scenario, read_network(network_json), choose_device("auto" if gpus > 0 else 0))
+
+
+def write_network(network: Network) -> str:
+    """A network on its way to another process."""
+    return json.dumps(network.to_json())
+
+
+def read_network(network_json: str) -> Network:
+    """What `write_network` wrote."""
+    return Network.from_json(json.loads(network_json))

@@ -1,13 +1,13 @@
-"""Runs that go on by themselves: started apart from the terminal, looked at, and stopped, from any other process."""
+"""Runs that go on by themselves: started apart from the terminal, looked at, changed and stopped, from any process."""
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cellfree_sim.errors import CellfreeError, RunFolderError, UserError
-from cellfree_sim.results.run_file import NAME
-from cellfree_sim.results.runs import RunStatus, run_status
+from cellfree_sim.results.run_file import NAME, RunFile
+from cellfree_sim.results.runs import RunStatus, find_run, list_runs, run_status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from agents.remote import RemoteRun
 
 POLL_S = 0.1
 STOP_TIMEOUT_S = 180.0  # a round, a checkpoint, and the end of a Ray cluster
@@ -52,25 +54,99 @@ def detach(arguments: Sequence[str], folder: Path) -> int:
             return status
 
 
-def stop(run: RunStatus) -> RunStatus:
-    """Let a run end at the next round boundary, as Ctrl-C would; returns how it ended.
+@contextmanager
+def reach(name: str | None, address: str | None) -> Iterator[RemoteRun]:
+    """The run called `name`, ready for commands; the one there is where no name is given.
+
+    Args:
+        name: its folder, or its name in ./runs; on a cluster, its name or namespace.
+        address: the cluster to look on; None for ./runs.
 
     Raises:
-        UserError: it is not running, or on another machine.
+        UserError: there is no such run, it is not running, or it cannot be reached.
+    """
+    from agents import remote
+
+    if address is not None:
+        with remote.runs_at(address) as runs:
+            yield remote.chosen(runs, name, address)
+        return
+    found = find_run(name)
+    _check_running(found)
+    driver = RunFile.read(Path(found.folder))
+    if driver is None:
+        raise UserError(f"{found.run}: is not running, it has just ended")
+    with remote.connect(found.run, driver) as run:
+        yield run
+
+
+def look(name: str | None, address: str | None) -> list[RunStatus]:
+    """How runs are doing: those in ./runs, or on the cluster at `address`; only the one called `name` where given.
+
+    Raises:
+        UserError: there is no such run or cluster.
+    """
+    if address is None:
+        return list_runs() if name is None else [find_run(name)]
+    from agents import remote
+
+    with remote.runs_at(address) as runs:
+        wanted = runs if name is None else [remote.chosen(runs, name, address)]
+        return [run.status() for run in wanted]
+
+
+def stop(name: str | None, address: str | None = None) -> RunStatus:
+    """Let a run end at the next round boundary, as Ctrl-C would; returns how it ended.
+
+    `host` is None in what is returned, unless the run was on another machine, where its folder is.
+
+    Args:
+        name: its folder or name; the one that is running where it is None.
+        address: of the cluster to look on; None for ./runs.
+
+    Raises:
+        UserError: it is not running, or cannot be reached.
         CellfreeError: it did not end within three minutes.
     """
-    if run.status != "running" or run.pid is None:
+    if address is None:
+        run = find_run(name)
+        _check_running(run)
+        if run.host == socket.gethostname():
+            return _stop_here(run)
+    with reach(name, address) as remote:
+        return _stop_there(remote)
+
+
+def _check_running(run: RunStatus) -> None:
+    if run.status == "vanished":
+        raise UserError(f"{run.run}: is not running, it vanished; go on with: cellfree run --resume {run.folder}")
+    if run.status != "running":
         raise UserError(f"{run.run}: is not running, it is {run.status}")
-    if run.host != socket.gethostname():
-        raise UserError(f"{run.run}: runs on {run.host}; stop it there")
+
+
+def _stop_here(run: RunStatus) -> RunStatus:
     try:
         process = psutil.Process(run.pid)
-        os.kill(run.pid, signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         process.wait(STOP_TIMEOUT_S)
     except psutil.NoSuchProcess:
         pass
     except psutil.TimeoutExpired as error:
         raise CellfreeError(f"{run.run}: process {run.pid} did not end within {STOP_TIMEOUT_S:.0f} s") from error
+    return _ended(run)
+
+
+def _stop_there(run: RemoteRun) -> RunStatus:
+    before = run.status()
+    run.command({"command": "stop"})
+    run.wait_for_end(STOP_TIMEOUT_S)
+    if before.host == socket.gethostname():
+        return _ended(before)
+    return replace(before, status="interrupted", pid=None)
+
+
+def _ended(run: RunStatus) -> RunStatus:
+    """How a run of this machine ended."""
     try:
         return run_status(Path(run.folder))
     except RunFolderError:  # it had not begun, and took its folder with it

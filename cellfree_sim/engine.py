@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from cellfree_sim.network import Network
+
 Rows = list[dict[str, Any]]
 ChannelProgress = Callable[[str, int, int], None]
+Barrier = Literal["before", "during", "after"]
+
+
+def never() -> bool:
+    """Nothing waits for a round boundary."""
+    return False
+
+
+class NotRestartedError(RunFailedError):
+    """Stations that died could not be brought back: no room for them, or not within the time limit."""
+
+    def __init__(self, stations: tuple[str, ...], reason: str) -> None:
+        super().__init__(stations, reason)
+        self.stations = stations
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.stations)} could not be restarted: {self.reason}"
 
 
 class Engine(Protocol):
-    """Runs the roles of a scenario. Methods are called in the order in which they stand here."""
+    """Runs the roles of a scenario in a network that may change between two rounds.
+
+    A station process that is gone shows as `StationLostError` from whichever method needed it; the run then calls
+    `recover`.
+    """
 
     name: str
 
@@ -22,12 +48,16 @@ class Engine(Protocol):
         """Bring up MBS and stations: channels, policies, admission. `on_channels(station, done, total)` is told."""
         ...
 
-    def advance(self, until: int, on_rows: Callable[[Rows], None]) -> int:
-        """Train until step `until` is done (or held); returns the step reached. `on_rows` gets the rounds as they
-        close.
+    def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
+        """Train until step `until` is done, or until a round boundary soon after `should_hold()`; returns the step.
 
-        KeyboardInterrupt leaves this method at a round boundary, so that what was reached can be saved.
+        `on_rows` gets the rounds as they close. KeyboardInterrupt leaves this method at a round boundary, so that what
+        was reached can be saved.
         """
+        ...
+
+    def validate(self) -> Rows:
+        """Measure the validation split out of turn, because the network has changed; returns its rows."""
         ...
 
     def measure(self) -> Rows:
@@ -51,15 +81,77 @@ class Engine(Protocol):
         ...
 
     def states(self) -> dict[str, bytes]:
-        """Packed state of the MBS and of every station, by name."""
+        """Packed state of the MBS and of every member of the network, by name."""
         ...
 
     def load_states(self, states: Mapping[str, bytes]) -> None:
-        """Become the network that `states` was taken from (after `start`)."""
+        """Become the network that `states` was taken from (after `start` in that network)."""
         ...
 
-    def recover(self, stations: Sequence[str], states: Mapping[str, bytes]) -> None:
-        """Restart `stations`, which died, and let the whole network become the one that `states` was taken from."""
+    def recover(self, stations: Sequence[str], states: Mapping[str, bytes], network: Network) -> None:
+        """Restart `stations`, which died, and let all become the `network` that `states` was taken from.
+
+        Stations that are not in `states` are ended.
+
+        Raises:
+            NotRestartedError: some of `stations` did not come back.
+        """
+        ...
+
+    def prepare(self, network: Network, name: str) -> None:
+        """Begin to bring up the station `name`, which is joining `network`, while the others go on.
+
+        Raises:
+            UserError: there is no room for it.
+        """
+        ...
+
+    def prepared(self, name: str, *, wait: bool) -> bool:
+        """Whether the station that `prepare` began is ready; with `wait`, once it is.
+
+        Raises:
+            RunFailedError: it failed, or died; nobody else noticed.
+        """
+        ...
+
+    def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
+        """Send the model of station `donor` to `receiver` over the backhaul; bytes of the model, and of its frames."""
+        ...
+
+    def reconfigure(self, network: Network, step: int) -> None:
+        """Hand the network, as it is from round `step` + 1 on, to all stations; admit the roster where it changed."""
+        ...
+
+    def clock(self, station: str) -> float:
+        """Simulated time at a station, seconds."""
+        ...
+
+    def farewell(self, station: str) -> None:
+        """Let a station say good-bye to the MBS; its process stays until `release`."""
+        ...
+
+    def release(self, station: str) -> None:
+        """End a station's process, and give back what it took."""
+        ...
+
+    def fail(self, station: str, barrier: Barrier) -> None:
+        """Let a station's process die in the next round: before it takes part, while all wait, or after the answers."""
+        ...
+
+    def requests(self) -> list[tuple[int, dict[str, Any]]]:
+        """What other processes asked of this run since the last call: number and request."""
+        ...
+
+    def answer(self, number: int, reply: Mapping[str, Any]) -> None:
+        """Tell the other process what became of its request."""
+        ...
+
+    def refuse(self, reason: str) -> None:
+        """From now on, whatever other processes ask is refused."""
+        ...
+
+    def tell(self, progress: Mapping[str, Any]) -> None:
+        """Leave the state of the run where other processes can ask for it."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Iterator
 
+from cellfree_sim.backhaul import codec
 from cellfree_sim.errors import FrameError
 
 _ENVELOPE = struct.Struct("<Id")
@@ -49,3 +50,9 @@ class Bundle:
                 raise FrameError(f"bundle of {len(view)} bytes ends within a frame of {length} bytes at byte {at}")
             yield view[at : at + length], arrival_s
             at += length
+
+
+def payload_and_frame_bytes(bundle: bytes) -> tuple[int, int]:
+    """Bytes of the payload, and of the frames, of all messages in a bundle."""
+    frames = [frame for frame, _ in Bundle.unpack(bundle)]
+    return sum(codec.open_frame(frame).payload_bytes for frame in frames), sum(len(frame) for frame in frames)

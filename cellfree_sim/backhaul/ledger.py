@@ -5,8 +5,9 @@
     links:     Ledger ── drain_bytes ──┘           totals · rows of matched frames · names of unmatched ones
 
 A ledger holds entries until they are drained; the books keep a frame only until its second entry comes and its row is
-taken, so that both stay small in a run of any length. Totals are sums over first attempts: a frame sent again is
-counted apart, so that two equal runs have equal totals whatever failed in between.
+taken, so that both stay small in a run of any length. Totals are sums over first attempts, on both sides: a frame sent
+again is counted apart, so that two equal runs have equal totals whatever failed in between, and the bytes that all
+stations sent are those that all received and those that were dropped.
 """
 
 from __future__ import annotations
@@ -120,8 +121,9 @@ class Books:
         retransmissions: ``{"frames": …, "bytes": …}`` of all further attempts.
         dropped: the same, of first attempts that the network lost; they are part of what was sent.
         by_kind, by_phase, by_class: bytes sent, by message kind, phase, and link class.
-        by_link: bytes on each direction of each link that a frame crosses, under "a>b".
-        by_station: ``{"sent": bytes, "received": bytes}`` of each station.
+        by_link: bytes on each direction of each link of the frames' paths, under "a>b".
+        by_station: ``{"sent": bytes, "received": bytes}`` of each station; what only a further attempt brought is in
+            `retransmissions` alone.
 
     >>> from cellfree_sim.backhaul.messages import Header
     >>> header = Header("demo", "training", 7, 0, "sbs-0", "mbs", ("sbs-0", "mbs"), 0.0)

@@ -99,7 +99,7 @@ class LinkSimulator:
 
     def state(self) -> list[tuple[str, str, float]]:
         """When each direction is free, for a checkpoint: (from, to, free_s)."""
-        return [(a, b, direction.free_s) for (a, b), direction in self._directions.items()]
+        return [(a, b, direction.free_s) for (a, b), direction in sorted(self._directions.items())]
 
     def restore(self, state: Sequence[tuple[str, str, float]]) -> None:
         """Take back what `state` gave, on the same links."""

@@ -5,13 +5,19 @@
 
 A link is a small object with `outgoing(envelope)` and `incoming(envelope)`; `Port.chain` lists them from the role to
 the wire. Outgoing envelopes pass it in that order, incoming ones in the other. Something that happens on the wire
-(loss, delay, damage) is one more link at its end.
+(delay, damage) is one more link at its end.
+
+A station does not see at once that a link was cut. The first frame that it sends over it is lost, and so are those that
+follow within the time after which a lost frame is sent again; then they all are, over the path that is left:
+
+    t0 ─── lost (attempt 0) ──► t0 + resend_after_s ─── sent again (attempt 1), and all later frames ──►
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.backhaul import codec
 from cellfree_sim.backhaul.arrays import describe
@@ -20,7 +26,7 @@ from cellfree_sim.backhaul.messages import Header, Message, Phase
 from cellfree_sim.errors import FrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cellfree_sim.backhaul.link import Delivery
     from cellfree_sim.backhaul.precision import Precision
@@ -125,6 +131,21 @@ class EnterSent(Link):
         _enter(self.ledger, "sent", envelope)
 
 
+@dataclass(slots=True)
+class _OldPath:
+    """A path over a link that is cut, of which the station has not heard yet.
+
+    `since_s` is when it sent the first frame that was lost, None before that.
+    """
+
+    path: tuple[str, ...]
+    resend_after_s: float
+    since_s: float | None = None
+
+    def is_used_at(self, now_s: float) -> bool:
+        return self.since_s is None or now_s < self.since_s + self.resend_after_s
+
+
 class Port:
     """A station's side of the backhaul: messages become counted frames, frames become checked messages.
 
@@ -157,6 +178,26 @@ class Port:
             EnterSent(self.ledger),
         ]
         self._sequence = 0
+        self._old_paths: dict[str, _OldPath] = {}
+
+    def reroute(
+        self, paths: Mapping[str, tuple[str, ...]], down: Collection[frozenset[str]], resend_after_s: float
+    ) -> None:
+        """The network changed: `paths` are those that are left, `down` the pairs of stations whose link is cut.
+
+        Where the path to a receiver led over one of them, the station first loses frames, until it sends them again
+        over the new path `resend_after_s` of simulated time after the first of them; another change meanwhile makes
+        that no shorter.
+        """
+
+        def is_cut(path: tuple[str, ...]) -> bool:
+            return any(frozenset(hop) in down for hop in itertools.pairwise(path))
+
+        waiting = {to: old for to, old in self._old_paths.items() if old.since_s is not None and is_cut(old.path)}
+        known = self.paths | {to: old.path for to, old in self._old_paths.items() if old.since_s is None}
+        self.paths = dict(paths)
+        cut = {to: _OldPath(path, resend_after_s) for to, path in known.items() if is_cut(path)}
+        self._old_paths = waiting | cut
 
     def send(
         self,
@@ -186,16 +227,36 @@ class Port:
         attempt: int = 0,
         precision: Precision | None = None,
     ) -> tuple[Header, bytes]:
-        """As `send`, with the header that `annotate` needs, for the station that simulates the links."""
+        """As `send`, with the header that `annotate` needs, for the station that simulates the links.
+
+        A frame that is lost is entered as sent and as dropped, and what is returned is the next attempt: its header
+        says when that leaves.
+        """
         path = self.paths.get(to)
         if path is None:
             raise FrameError(f"{self.station} has no path to {to}; it knows {', '.join(self.paths) or 'none'}")
+        old = self._old_paths.get(to)
+        if old is not None and not old.is_used_at(now_s):
+            del self._old_paths[to]
+        elif old is not None:
+            header = Header(self.run, phase, step, self._sequence, self.station, to, old.path, float(now_s), attempt)
+            now_s = self._lose(header, message, precision, old) + old.resend_after_s
+            attempt += 1
         header = Header(self.run, phase, step, self._sequence, self.station, to, path, float(now_s), attempt)
-        envelope = Envelope(header, message, precision)
-        for link in self.chain:
-            link.outgoing(envelope)
+        frame = bytes(self._pass_out(header, message, precision).frame)
         self._sequence += 1
-        return header, bytes(envelope.frame)
+        return header, frame
+
+    def lose(
+        self, message: Message, to: str, *, phase: Phase, step: int, now_s: float, precision: Precision | None = None
+    ) -> None:
+        """Send `message` over a path that was cut to a station that none reaches: it is entered as sent and dropped."""
+        old = self._old_paths.get(to)
+        if old is None:
+            raise FrameError(f"{self.station} has lost no path to {to}")
+        header = Header(self.run, phase, step, self._sequence, self.station, to, old.path, float(now_s))
+        self._lose(header, message, precision, old)
+        self._sequence += 1
 
     def receive(self, frame: bytes | memoryview) -> tuple[Header, Message]:
         """Header and message of a frame for this station, entered as received; FrameError where it is refused."""
@@ -208,13 +269,28 @@ class Port:
         """Add simulated arrival, queueing and transfer time to the entry of a frame sent or received here."""
         self.ledger.annotate(header, delivery)
 
-    def state(self) -> dict[str, int]:
-        """What a checkpoint must hold: the next sequence number."""
-        return {"sequence": self._sequence}
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the paths: the next sequence number, and the cuts not heard of yet."""
+        old_paths = {to: [list(old.path), old.resend_after_s, old.since_s] for to, old in self._old_paths.items()}
+        return {"sequence": self._sequence, "old_paths": old_paths}
 
-    def restore(self, state: Mapping[str, int]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self._sequence = int(state["sequence"])
+        self._old_paths = {to: _OldPath(tuple(path), *times) for to, (path, *times) in state["old_paths"].items()}
+
+    def _pass_out(self, header: Header, message: Message, precision: Precision | None) -> Envelope:
+        envelope = Envelope(header, message, precision)
+        for link in self.chain:
+            link.outgoing(envelope)
+        return envelope
+
+    def _lose(self, header: Header, message: Message, precision: Precision | None, old: _OldPath) -> float:
+        """Enter a frame as sent and dropped; returns when the first one was lost on this path."""
+        _enter(self.ledger, "dropped", self._pass_out(header, message, precision))
+        if old.since_s is None:
+            old.since_s = header.sent_s
+        return old.since_s
 
 
 def _enter(ledger: Ledger, side: Side, envelope: Envelope) -> None:

@@ -2,7 +2,8 @@
 
 A benchmark is a module of this package with ``run(quick: bool) -> list[dict]``. Each row has `benchmark`, `case`,
 `value`, `unit`, and where there is something to compare with, `ratio` and `against`. Wall times of a busy machine
-vary; ratios of turns taken within seconds of each other vary less, and medians over turns are reported.
+vary; ratios of turns taken within seconds of each other vary less, and medians over turns are reported. One that takes
+many minutes says ``ON_REQUEST = True``, and is run only by name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def list_benchmarks() -> list[str]:
 
 
 def run_benchmarks(names: Sequence[str], *, quick: bool = False) -> list[Row]:
-    """Run the benchmarks called `names` (all where there is none), one after another.
+    """Run the benchmarks called `names`, one after another; without names, all that are not on request only.
 
     Raises:
         UserError: there is no benchmark of that name.
@@ -35,5 +36,7 @@ def run_benchmarks(names: Sequence[str], *, quick: bool = False) -> list[Row]:
     rows: list[Row] = []
     for name in names or known:
         module = importlib.import_module(f"{__name__}.{name}")
+        if not names and getattr(module, "ON_REQUEST", False):
+            continue
         rows += [{"benchmark": name, **row} for row in module.run(quick)]
     return rows

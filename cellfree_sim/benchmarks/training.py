@@ -65,13 +65,14 @@ def _scenario(policy: str, steps: int) -> Scenario:
 def _compare(policy: str, steps: int, turns: int) -> list[dict[str, Any]]:
     from agents.engine import RayEngine
     from cellfree_sim.inline import InlineEngine
+    from cellfree_sim.network import build_network
 
     scenario = _scenario(policy, steps * (turns + 1))
     inline = InlineEngine(scenario)
     inline.start(_nobody)
     with tempfile.TemporaryDirectory() as folder:
         name = f"bench-{os.getpid()}-{Path(folder).name}"
-        ray_engine = RayEngine(scenario, address=None, run_name=name, note=_nobody)
+        ray_engine = RayEngine(scenario, build_network(scenario), address=None, run_name=name, note=_nobody)
         try:
             ray_engine.start(_nobody)
             sides: dict[str, Callable[[int], object]] = {

@@ -12,11 +12,15 @@ if TYPE_CHECKING:
     from cellfree_sim.channel.base import ChannelModel as ChannelModel
     from cellfree_sim.channel.base import ChannelRequest as ChannelRequest
     from cellfree_sim.channel.station import check_channels as check_channels
+    from cellfree_sim.channel.station import outside_notes as outside_notes
     from cellfree_sim.channel.station import station_channels as station_channels
 
-__all__ = ["ChannelModel", "ChannelRequest", "check_channels", "station_channels"]
+__all__ = ["ChannelModel", "ChannelRequest", "check_channels", "outside_notes", "station_channels"]
 
-_HOMES = {"ChannelModel": "base", "ChannelRequest": "base", "check_channels": "station", "station_channels": "station"}
+_HOMES = {
+    **dict.fromkeys(("ChannelModel", "ChannelRequest"), "base"),
+    **dict.fromkeys(("check_channels", "outside_notes", "station_channels"), "station"),
+}
 
 
 def __getattr__(name: str) -> Any:

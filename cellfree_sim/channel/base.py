@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from cellfree_sim.registry import Named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellfree_sim.network.base import Place
     from cellfree_sim.network.users import Split, UserDrops
     from cellfree_sim.scenario.schema import Antennas, Radio, Scenario
@@ -34,8 +36,8 @@ class ChannelRequest:
     """The channels between one station and all users in all realisations of one split.
 
     `users` holds the drops [R, I, …]. `seed` is the station's and the split's own, so that a station's channels
-    depend on no other station. `station_index` of `stations`, and `first_realisation` (how many the splits before
-    hold), place the request in a recorded data set.
+    depend on no other station. `station_index` of `stations` (all that ever were in the network, so that an index
+    never moves) and `first_realisation` (how many the splits before hold) place the request in a recorded data set.
     """
 
     station: str
@@ -74,6 +76,13 @@ class ChannelModel(Named):
 
     def check(self, scenario: Scenario) -> None:
         """Raise `ChannelError` where this model cannot serve `scenario`; cheap, nothing is generated."""
+
+    def check_stations(self, scenario: Scenario, stations: int) -> None:
+        """Raise `ChannelError` where this model cannot serve so many stations; asked when one joins a network."""
+
+    def files(self) -> list[Path]:
+        """Files that this model reads, absolute."""
+        return []
 
     def provenance(self) -> dict[str, str]:
         """What decides the realisations beside the request and the options: versions of the model and its libraries."""

@@ -13,6 +13,8 @@ from cellfree_sim.errors import ChannelError
 from cellfree_sim.network.users import SPLITS, Split, draw_users
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellfree_sim.network.graph import Network
     from cellfree_sim.scenario.schema import Scenario
 
@@ -22,14 +24,21 @@ def check_channels(scenario: Scenario) -> None:
     scenario.channel.model.check(scenario)
 
 
+def outside_notes(scenario: Scenario, folder: Path) -> list[str]:
+    """A line for each file that the channel model reads and that lies outside the scenario's `folder`."""
+    home = folder.resolve()
+    outside = [path for path in scenario.channel.model.files() if not path.is_relative_to(home)]
+    return [f"channel.model.path: {path} is outside the scenario's folder {home}" for path in outside]
+
+
 def channel_request(scenario: Scenario, network: Network, station: str, split: Split) -> ChannelRequest:
     """What `station` asks of the channel model for `split`; its seed is ``("channel", station, split)`` of the run."""
     sizes = scenario.channel.realisations
     earlier = SPLITS[: SPLITS.index(split)]
     return ChannelRequest(
         station=station,
-        station_index=network.stations.index(station),
-        stations=len(network.stations),
+        station_index=network.sites.index(station),
+        stations=len(network.sites),
         site_m=network.position(station),
         antennas=scenario.network.sbs.antennas,
         user_antennas=scenario.network.users.antennas,

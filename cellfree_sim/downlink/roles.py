@@ -10,6 +10,13 @@ roles:
     upload(round)       ──►   bundle ───────────────────────►  close("training", k, …) ► bundle per station ──► absorb()
     measure("test")     ──►   bundle ───────────────────────►  close("test", k, …)
 
+The network changes only between two rounds. Every role is handed the new one; where the roster has changed, a setup
+round follows in which all stations of the new roster join once more:
+
+    reconfigure(network, k)  ──►  paths, clock, loss weights       reconfigure(network)  ──►  links, roster
+    send_model(new)     ──►   bundle ──► relay(bundle) ──► bundle ──► absorb() of the new station
+    leave(reason)       ──►   bundle ──► take_leave(bundle)
+
 A *bundle* is what crosses the process boundary: frames and the simulated times at which they arrived. `close` is called
 once per round, when the uploads of the whole roster are there (the barrier), and takes them in any order.
 """
@@ -50,11 +57,17 @@ class Context:
     device: str = "cpu"
 
 
+def down_links(network: Network) -> frozenset[frozenset[str]]:
+    """The links of a network that are cut, each as the pair of its ends."""
+    return frozenset(frozenset(link) for link in network.links() if not network.is_up(*link))
+
+
 class StationRole(ABC):
     """One SBS: its channels, its policy, its book."""
 
     name: str
     step: int
+    now_s: float
 
     @abstractmethod
     def prepare(self, progress: Progress | None = None) -> None:
@@ -62,7 +75,24 @@ class StationRole(ABC):
 
     @abstractmethod
     def join(self) -> bytes:
-        """Bundle that announces the station."""
+        """Bundle that announces the station, at the start and whenever the roster has changed."""
+
+    @abstractmethod
+    def reconfigure(self, network: Network, step: int, now_s: float) -> None:
+        """Live in `network` from round `step` + 1 on. The station's simulated clock is at least `now_s` then.
+
+        A station that takes part again (or for the first time) goes on at `step` with the others; one that `network`
+        has cut off loses what it sends, and stays as it is. One that
+        is being prepared, and that `network` does not know yet, does nothing.
+        """
+
+    @abstractmethod
+    def leave(self, reason: str) -> bytes:
+        """Bundle that says good-bye."""
+
+    @abstractmethod
+    def send_model(self, receiver: str) -> bytes:
+        """Bundle with the station's trained model, for the station `receiver` (Algorithm 3)."""
 
     @abstractmethod
     def next_round(self, until: int) -> Round | None:
@@ -85,8 +115,8 @@ class StationRole(ABC):
         """Everything that a resumed station needs, as nested maps of tensors and plain values."""
 
     @abstractmethod
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Become the station that `state` was taken from (after `prepare`)."""
+    def load_state(self, state: Mapping[str, Any], network: Network) -> None:
+        """Become the station that `state` was taken from in `network` (after `prepare`)."""
 
     @abstractmethod
     def drain_ledger(self) -> bytes:
@@ -97,10 +127,23 @@ class CoordinatorRole(ABC):
     """The MBS: closes rounds, measures, keeps the simulated clock of the backhaul and its own book."""
 
     roster: tuple[str, ...]
+    now_s: float
 
     @abstractmethod
     def close(self, exchange: Round, uploads: Mapping[str, bytes]) -> dict[str, bytes]:
         """Close a round with the upload of every station in the roster; returns each station's answer."""
+
+    @abstractmethod
+    def reconfigure(self, network: Network) -> None:
+        """Coordinate `network` from the next round on: its links, its roster."""
+
+    @abstractmethod
+    def relay(self, bundle: bytes) -> bytes:
+        """Carry frames from one station to another over the simulated backhaul; the bundle as it arrives."""
+
+    @abstractmethod
+    def take_leave(self, bundle: bytes) -> None:
+        """Take in what a station says that leaves."""
 
     @abstractmethod
     def hold(self) -> None:
@@ -127,8 +170,8 @@ class CoordinatorRole(ABC):
         """Everything that a resumed coordinator needs."""
 
     @abstractmethod
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Become the coordinator that `state` was taken from."""
+    def load_state(self, state: Mapping[str, Any], network: Network) -> None:
+        """Become the coordinator that `state` was taken from in `network`."""
 
     @abstractmethod
     def drain_ledger(self) -> bytes:

@@ -1,4 +1,6 @@
-"""Where stations and users are, and how stations are linked: one networkx graph, made from a scenario.
+"""Where stations and users are, and how stations are linked: one networkx graph, made from a scenario (`build`).
+
+What happens to it while a run lasts is in `changes`.
 
 The graph and NumPy are imported when first used, so that the registries of this package stay cheap to import.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from cellfree_sim.registry import Named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -67,3 +68,19 @@ class Topology(Named):
         The small base stations come in their stacking order. Raises `ScenarioError` where the options do not fit the
         stations; `build_network` checks names, loops, duplicates and that every station can be reached.
         """
+
+    def attach(
+        self, mbs: str, places: Mapping[str, Place], links: Sequence[tuple[str, str]], newcomer: str
+    ) -> list[Link]:
+        """Links of a station that joins later, those that exist stay; by default one, to the nearest station.
+
+        `places` holds the stations that it may link to, `mbs` among them, in stacking order, and `newcomer` itself;
+        `links` all that exist, to stations that have left or are cut off too. Each link returned has `newcomer` at one
+        end, and the list is not empty.
+        """
+        return [Link(nearest(places, newcomer, [name for name in places if name != newcomer]), newcomer)]
+
+
+def nearest(places: Mapping[str, Place], station: str, among: Iterable[str]) -> str:
+    """The one of `among` nearest to `station` in three dimensions, the first of equals."""
+    return min(among, key=lambda name: math.dist(places[name], places[station]))

@@ -10,10 +10,11 @@ from cellfree_sim import seeds
 from cellfree_sim.errors import ScenarioError
 from cellfree_sim.network.graph import Network
 from cellfree_sim.network.users import draw_users
-from cellfree_sim.scenario.schema import MBS_NAME
+from cellfree_sim.scenario.parts import MBS_NAME
 
 if TYPE_CHECKING:
     from cellfree_sim.network.base import Link, Place
+    from cellfree_sim.network.graph import Status
     from cellfree_sim.scenario.schema import Scenario
 
 
@@ -30,11 +31,24 @@ def build_network(scenario: Scenario) -> Network:
     links = scenario.backhaul.topology.connect(MBS_NAME, places)
     _check_links(links, places)
     for link in links:
-        capacity = scenario.backhaul.capacity_bps if link.capacity_bps is None else link.capacity_bps
-        latency = scenario.backhaul.latency_s if link.latency_s is None else link.latency_s
-        graph.add_edge(link.a, link.b, kind="backhaul", capacity_bps=capacity, latency_s=latency)
+        add_link(graph, scenario, link)
     _check_reachable(graph, places)
     return Network(graph)
+
+
+def add_link(graph: nx.Graph, scenario: Scenario, link: Link) -> None:
+    """Add a backhaul link that is up; what it leaves open is the scenario's."""
+    capacity = scenario.backhaul.capacity_bps if link.capacity_bps is None else link.capacity_bps
+    latency = scenario.backhaul.latency_s if link.latency_s is None else link.latency_s
+    graph.add_edge(link.a, link.b, kind="backhaul", up=True, capacity_bps=capacity, latency_s=latency)
+
+
+def add_sbs(graph: nx.Graph, scenario: Scenario, name: str, place: Place, *, status: Status, learns: bool) -> None:
+    """Add a small base station without links."""
+    x, y, z = place
+    sbs = scenario.network.sbs
+    own = {"antennas": sbs.antennas.count, "mec_flop_per_s": sbs.mec_flop_per_s, "power_dbm": sbs.power_dbm}
+    graph.add_node(name, kind="sbs", x_m=x, y_m=y, z_m=z, **own, status=status, learns=learns)
 
 
 def _station_places(scenario: Scenario) -> dict[str, Place]:
@@ -52,14 +66,13 @@ def _station_places(scenario: Scenario) -> dict[str, Place]:
 
 
 def _add_stations(graph: nx.Graph, scenario: Scenario, places: dict[str, Place]) -> None:
-    mbs, sbs = scenario.network.mbs, scenario.network.sbs
-    for name, (x, y, z) in places.items():
-        where = {"x_m": x, "y_m": y, "z_m": z}
+    for name, place in places.items():
         if name == MBS_NAME:
-            graph.add_node(name, kind="mbs", **where, antennas=0, mec_flop_per_s=mbs.mec_flop_per_s)
+            x, y, z = place
+            flop_per_s = scenario.network.mbs.mec_flop_per_s
+            graph.add_node(name, kind="mbs", x_m=x, y_m=y, z_m=z, antennas=0, mec_flop_per_s=flop_per_s)
         else:
-            own = {"antennas": sbs.antennas.count, "mec_flop_per_s": sbs.mec_flop_per_s, "power_dbm": sbs.power_dbm}
-            graph.add_node(name, kind="sbs", **where, **own)
+            add_sbs(graph, scenario, name, place, status="active", learns=True)
 
 
 def _add_users(graph: nx.Graph, scenario: Scenario) -> None:

@@ -4,33 +4,66 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 
 from cellfree_sim.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cellfree_sim.network.base import Place
+
+Status = Literal["active", "joining", "isolated", "removed"]
 
 
 class Network:
     """A networkx graph of stations and users, and what roles ask of it.
 
     Nodes carry ``kind`` ('mbs', 'sbs' or 'user'), ``x_m``, ``y_m``, ``z_m`` and ``antennas``; stations also
-    ``mec_flop_per_s``, small base stations also ``power_dbm``. Edges are backhaul links and carry
-    ``kind='backhaul'``, ``capacity_bps`` (of each direction) and ``latency_s``. Users are nodes without edges: they
-    stand where the first test realisation has them. Stations come in stacking order, the macro base station first.
+    ``mec_flop_per_s``. Small base stations also carry ``power_dbm``, ``status`` (see `status`) and ``learns`` (False:
+    it executes the model it was given). Edges are backhaul links and carry ``kind='backhaul'``, ``up``,
+    ``capacity_bps`` (of each direction) and ``latency_s``, and where a link was slowed down what it was built with, as
+    ``built_capacity_bps`` and ``built_latency_s``. Users are nodes without edges: they stand where the first test
+    realisation has them. Stations come in stacking order, the macro base station first, those that joined last.
+
+    A network does not change: `cellfree_sim.network.changes` makes new ones.
+
+    Attributes:
+        mbs: name of the macro base station.
+        sites: all small base stations that ever were, in stacking order.
+        members: those of them that belong to the network: active and isolated ones.
+        stations: the roster, the active ones.
     """
 
     def __init__(self, graph: nx.Graph) -> None:
         self.graph = graph
         self.mbs: str = next(name for name, kind in graph.nodes(data="kind") if kind == "mbs")
-        self.stations: list[str] = [name for name, kind in graph.nodes(data="kind") if kind == "sbs"]
-        self._order = {name: index for index, name in enumerate([self.mbs, *self.stations])}
+        self.sites: list[str] = [name for name, kind in graph.nodes(data="kind") if kind == "sbs"]
+        self.members = [name for name in self.sites if self.status(name) in ("active", "isolated")]
+        self.stations = [name for name in self.sites if self.status(name) == "active"]
+        self._order = {name: index for index, name in enumerate([self.mbs, *self.sites])}
         self._paths: dict[str, dict[str, tuple[str, ...]]] = {}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Network:
+        """The network that `to_json` gave."""
+        return cls(nx.node_link_graph(dict(data), edges="links"))
+
+    def status(self, name: str) -> Status:
+        """What a station is to the network.
+
+        'active': in the roster. 'joining': being prepared. 'isolated': no path of links that are up leads to the macro
+        base station; its process lives, it takes no part. 'removed': gone for good; its switch stays, so that stations
+        behind it keep their path.
+        """
+        status: Status = self._node(name).get("status", "active")
+        return status
+
+    def learns(self, name: str) -> bool:
+        """Whether a station trains with the others; False: it executes the model it was given."""
+        return bool(self._node(name).get("learns", True))
 
     def position(self, name: str) -> Place:
         """x, y and z of a station or user in metres."""
@@ -42,23 +75,30 @@ class Network:
         return math.dist(self.position(a), self.position(b))
 
     def path(self, a: str, b: str) -> tuple[str, ...]:
-        """Stations that a frame from `a` to `b` passes, both ends included.
+        """Stations that a frame from `a` to `b` passes over links that are up, both ends included.
 
         The fewest hops; among these the least latency; among these the one whose stations come first in stacking order.
-        The path back is the path there, reversed.
+        The path back is the path there, reversed. Raises `UserError` where there is none.
         """
+        if not self.reaches(a, b):
+            raise UserError(f"no path of links that are up leads from '{a}' to '{b}'")
+        return self._paths_of(a)[b] if self._order[a] <= self._order[b] else self._paths_of(b)[a][::-1]
+
+    def reaches(self, a: str, b: str) -> bool:
+        """Whether a path of links that are up leads from station `a` to station `b`."""
         for name in (a, b):
             self._check_station(name)
-        if self._order[a] > self._order[b]:
-            return self.path(b, a)[::-1]
-        if a not in self._paths:
-            self._paths[a] = self._paths_from(a)
-        return self._paths[a][b]
+        first, last = sorted((a, b), key=self._order.__getitem__)
+        return last in self._paths_of(first)
 
     def links(self) -> list[tuple[str, str]]:
-        """Backhaul links, each once, in stacking order of their ends."""
+        """Backhaul links, up or down, each once, in stacking order of their ends."""
         pairs = ((a, b) if self._order[a] < self._order[b] else (b, a) for a, b in self.graph.edges)
         return sorted(pairs, key=lambda pair: (self._order[pair[0]], self._order[pair[1]]))
+
+    def is_up(self, a: str, b: str) -> bool:
+        """Whether the link between neighbours `a` and `b` carries frames."""
+        return bool(self._link(a, b).get("up", True))
 
     def capacity_bps(self, a: str, b: str) -> float:
         """Capacity of each direction of the link between neighbours `a` and `b`, in bit/s."""
@@ -69,7 +109,7 @@ class Network:
         return float(self._link(a, b)["latency_s"])
 
     def nearest_station(self, position: Sequence[float], exclude: Iterable[str] = ()) -> str:
-        """The small base station nearest to `position` (x, y or x, y, z in metres), the first one among equals.
+        """The active small base station nearest to `position` (x, y or x, y, z in metres), the first one among equals.
 
         Eq. (22) of the CMTSSL/DMTSSL paper: the station whose model a new one takes over.
         """
@@ -80,7 +120,7 @@ class Network:
         return min(candidates, key=lambda name: math.dist(self.position(name)[: len(position)], position))
 
     def to_json(self) -> dict[str, Any]:
-        """The graph as networkx node-link data (keys ``nodes`` and ``links``), of JSON types only."""
+        """The graph as networkx node-link data (keys ``nodes`` and ``links``), of JSON types only; see `from_json`."""
         data: dict[str, Any] = nx.node_link_data(self.graph, edges="links")
         return data
 
@@ -96,9 +136,17 @@ class Network:
 
     def _link(self, a: str, b: str) -> dict[str, Any]:
         if not self.graph.has_edge(a, b):
-            raise UserError(f"there is no link between '{a}' and '{b}'")
+            self._check_station(a)
+            self._check_station(b)
+            linked = ", ".join(sorted(self.graph[a], key=self._order.__getitem__))
+            raise UserError(f"there is no link between '{a}' and '{b}'; '{a}' is linked to {linked or 'none'}")
         link: dict[str, Any] = self.graph.edges[a, b]
         return link
+
+    def _paths_of(self, source: str) -> dict[str, tuple[str, ...]]:
+        if source not in self._paths:
+            self._paths[source] = self._paths_from(source)
+        return self._paths[source]
 
     def _paths_from(self, source: str) -> dict[str, tuple[str, ...]]:
         """Dijkstra with the key (hops, latency, stations in stacking order)."""
@@ -113,7 +161,7 @@ class Network:
                 continue
             found[here] = tuple(names[index] for index in way)
             for after in self.graph.neighbors(here):
-                if after not in found:
+                if after not in found and self.is_up(here, after):
                     step = self.graph.edges[here, after]["latency_s"]
                     heapq.heappush(queue, (hops + 1, latency + step, (*way, self._order[after])))
         return found

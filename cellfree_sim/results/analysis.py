@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from cellfree_sim.errors import RunFolderError
+from cellfree_sim.results.files import read_json
 from cellfree_sim.results.run_folder import RunFolder
+from cellfree_sim.results.runs import PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,17 @@ class RunData:
     metrics: pd.DataFrame
     backhaul: pd.DataFrame
     rates: pd.DataFrame
+    events: list[dict[str, Any]]
+
+    @property
+    def happened(self) -> list[dict[str, Any]]:
+        """The events that happened, without those that were refused."""
+        return [event for event in self.events if "refused" not in event]
+
+    @property
+    def injections(self) -> list[dict[str, Any]]:
+        """Records of the stations that were injected, in order."""
+        return list(self.summary.get("downlink", {}).get("injection", []))
 
     @property
     def name(self) -> str:
@@ -79,15 +92,18 @@ def load_run(path: Path | str) -> RunData:
     """
     folder = RunFolder.open(path)
     text = folder.scenario_text()
+    summary = folder.summary()
     return RunData(
         folder=folder,
         scenario_text=text,
         scenario=_parse(folder.scenario_path, text),
-        summary=folder.summary(),
+        summary=summary,
         topology=folder.topology(),
         metrics=folder.metrics(),
         backhaul=folder.backhaul(),
         rates=folder.rates(),
+        # a run that goes on has no summary yet, and tells the last of them
+        events=list(summary.get("events") or read_json(folder.path / PROGRESS).get("events", [])),
     )
 
 
@@ -184,6 +200,42 @@ def bytes_by_station(frames: pd.DataFrame) -> pd.DataFrame:
     delivered = frames[frames["status"] == "delivered"]
     received = delivered.groupby("receiver")["bytes"].sum().rename("received")
     return pd.concat([sent, received], axis=1).fillna(0).astype("int64").sort_index()
+
+
+class SentAgain(NamedTuple):
+    """Frames that were sent more than once: what a link had lost, and rounds that were done again after a restart."""
+
+    lost_frames: int
+    lost_bytes: int
+    repeated_frames: int
+    repeated_bytes: int
+
+    @property
+    def frames(self) -> int:
+        """All of them."""
+        return self.lost_frames + self.repeated_frames
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes on the wire."""
+        return self.lost_bytes + self.repeated_bytes
+
+
+def sent_again(run: RunData) -> SentAgain:
+    """What the totals leave out; the frames table has the lost ones, and the summary counts both."""
+    again = run.backhaul[run.backhaul["attempt"] > 0]
+    frames, size = len(again), int(again["bytes"].sum())
+    counted = setting(run.summary, "backhaul", "retransmissions") or {"frames": frames, "bytes": size}
+    return SentAgain(frames, size, max(counted["frames"] - frames, 0), max(counted["bytes"] - size, 0))
+
+
+def stations_of(event: Mapping[str, Any]) -> list[str]:
+    """Stations that an event names.
+
+    >>> stations_of({"event": "restart", "stations": ["mbs", "sbs-1"]}), stations_of({"event": "x", "station": "sbs-0"})
+    (['mbs', 'sbs-1'], ['sbs-0'])
+    """
+    return list(event["stations"]) if "stations" in event else [event["station"]] if "station" in event else []
 
 
 def round_times(metrics: pd.DataFrame) -> pd.DataFrame:

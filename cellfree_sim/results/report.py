@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import base64
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cellfree_sim.results import report_events
 from cellfree_sim.results import report_tables as tables
-from cellfree_sim.results.analysis import Outcome, RunData, load_run, number, outcomes, setting, thermal_noise_dbm
+from cellfree_sim.results.analysis import (
+    Outcome,
+    RunData,
+    load_run,
+    number,
+    outcomes,
+    sent_again,
+    setting,
+    thermal_noise_dbm,
+)
 from cellfree_sim.results.figures import draw_figures
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cellfree_sim.results.figures import Figure
@@ -71,7 +81,10 @@ def _html(run: RunData, figures: Sequence[Figure]) -> str:
         tiles=_tiles(run, found),
         warnings=warnings(run),
         rates_table=tables.rates_table(run, found),
+        events_table=report_events.events_table(run),
+        injections_table=report_events.injections_table(run),
         traffic_tables=tables.traffic_tables(run),
+        losses_table=report_events.losses_table(run),
         accounting=accounting_note(run),
         time_table=tables.time_table(run),
         station_table=tables.station_table(run),
@@ -95,7 +108,7 @@ def _facts(run: RunData) -> list[str]:
     stations = [node for node in run.topology.get("nodes", []) if node.get("kind") == "sbs"]
     users = number(run.scenario, "network", "users", "count")
     if stations:
-        facts.append(count(len(stations), "small base station"))
+        facts.append(_stations(run, stations))
     if users:
         facts.append(count(int(users), "user"))
     model = setting(run.scenario, "channel", "model")
@@ -111,6 +124,14 @@ def _facts(run: RunData) -> list[str]:
     if summary.get("wall_seconds") is not None:
         facts.append(f"{summary['wall_seconds']:.1f} s of wall time")
     return facts
+
+
+def _stations(run: RunData, stations: Sequence[Mapping[str, Any]]) -> str:
+    """How many there were at first, and at the end where that is another number."""
+    came = {event["station"] for event in run.happened if event["event"] == "inject_sbs"}
+    first = sum(station["id"] not in came for station in stations)
+    last = sum(station.get("status", "active") in ("active", "isolated") for station in stations)
+    return count(first, "small base station") + (f" at first, {last} at the end" if last != first else "")
 
 
 def _tiles(run: RunData, found: Sequence[Outcome]) -> list[Tile]:
@@ -150,9 +171,19 @@ def warnings(run: RunData) -> list[str]:
         named = f": {'; '.join(str(name) for name in unmatched[:3])}" if unmatched else ""
         found.append(f"The books of the backhaul do not balance, {count(len(unmatched), 'frame')} unmatched{named}.")
     lost = run.backhaul[run.backhaul["status"] == "dropped"]
-    again = run.backhaul[run.backhaul["attempt"] > 0]
-    if len(lost) or len(again):
-        found.append(f"{count(len(lost), 'frame')} dropped, {len(again)} sent again; totals count first attempts.")
+    again = sent_again(run).frames
+    if len(lost) or again:
+        found.append(f"{count(len(lost), 'frame')} dropped, {again:,} sent again; totals count first attempts.")
+    found += [
+        f"At step {event['at_step']} {event['event']} did not happen: {event['refused']}"
+        for event in run.events
+        if "refused" in event
+    ]
+    found += [
+        f"From step {event['at_step']} on the run went without {', '.join(event['stations'])}: {event['reason']}"
+        for event in run.events
+        if event["event"] == "drop"
+    ]
     tested = run.metrics[run.metrics["phase"] == "test"]
     if not tested.empty and float(tested["power_violation"].iloc[-1]) > 1e-3:
         excess = percent(float(tested["power_violation"].iloc[-1]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellfree_sim.results.analysis import (
     TIME_PARTS,
@@ -12,7 +12,9 @@ from cellfree_sim.results.analysis import (
     bytes_by_station,
     hops,
     round_times,
+    sent_again,
     setting,
+    stations_of,
 )
 from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
 
@@ -32,12 +34,16 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table and what has to be said under it."""
+    """A table and what has to be said under it.
+
+    With layout "words" all cells are text, and long ones may take several lines; with "tight" long heads may.
+    """
 
     title: str
     columns: list[str]
     rows: list[Row]
     note: str = ""
+    layout: str = ""
 
 
 def balanced(run: RunData) -> bool | None:
@@ -82,14 +88,12 @@ def traffic_tables(run: RunData) -> list[Table]:
     counts = frames["kind"].value_counts()
     kinds = bytes_by(frames, "kind")
     rows = [
-        Row([str(kind), f"{counts[str(kind)]:,}", f"{int(sizes.sum()):,}", *(_megabytes(size) for size in sizes)])
+        Row([str(kind), f"{counts[str(kind)]:,}", f"{int(sizes.sum()):,}", *(megabytes(size) for size in sizes)])
         for kind, sizes in kinds.iterrows()
     ]
     totals = kinds.sum()
     rows.append(
-        Row(
-            ["total", f"{len(frames):,}", f"{int(totals.sum()):,}", *(_megabytes(size) for size in totals)], strong=True
-        )
+        Row(["total", f"{len(frames):,}", f"{int(totals.sum()):,}", *(megabytes(size) for size in totals)], strong=True)
     )
     columns = ["kind", "frames", "bytes", *(f"{purpose} (MB)" for purpose in kinds.columns)]
     by_kind = Table("Frames by kind", columns, rows, _books_note(run))
@@ -102,10 +106,10 @@ def _books_note(run: RunData) -> str:
         False: "The books do not balance.",
         None: "The books were not closed.",
     }[balanced(run)]
-    again = run.backhaul[run.backhaul["attempt"] > 0]
+    again = sent_again(run)
     extra = (
-        f" {count(len(again), 'frame')} ({_megabytes(again['bytes'].sum())} MB) sent again, not in the totals."
-        if len(again)
+        f" {count(again.frames, 'frame')} ({megabytes(again.bytes)} MB) sent again, not in the totals."
+        if again.frames
         else ""
     )
     return f"Bytes are lengths of frames on the wire; 1 MB is 10⁶ bytes. {state}{extra}"
@@ -114,30 +118,26 @@ def _books_note(run: RunData) -> str:
 def _link_table(frames: pd.DataFrame) -> Table:
     links = bytes_by(hops(frames), "link")
     rows = [
-        Row([str(link).replace(">", " → "), *(_megabytes(size) for size in sizes), _megabytes(sizes.sum())])
+        Row([str(link).replace(">", " → "), *(megabytes(size) for size in sizes), megabytes(sizes.sum())])
         for link, sizes in links.iloc[:ROWS_SHOWN].iterrows()
     ]
     rest = links.iloc[ROWS_SHOWN:]
     if len(rest):
-        rows.append(
-            Row([f"{len(rest)} others", *(_megabytes(s) for s in rest.sum()), _megabytes(rest.to_numpy().sum())])
-        )
+        rows.append(Row([f"{len(rest)} others", *(megabytes(s) for s in rest.sum()), megabytes(rest.to_numpy().sum())]))
     return Table("By link and direction (MB)", ["link", *links.columns, "total"], rows)
 
 
 def _station_traffic(frames: pd.DataFrame) -> Table:
     stations = bytes_by_station(frames)
     rows = [
-        Row([str(name), _megabytes(entry["sent"]), _megabytes(entry["received"])])
+        Row([str(name), megabytes(entry["sent"]), megabytes(entry["received"])])
         for name, entry in stations.iloc[:ROWS_SHOWN].iterrows()
     ]
     rest = stations.iloc[ROWS_SHOWN:].sum()
     if len(stations) > ROWS_SHOWN:
-        rows.append(
-            Row([f"{len(stations) - ROWS_SHOWN} others", _megabytes(rest["sent"]), _megabytes(rest["received"])])
-        )
+        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", megabytes(rest["sent"]), megabytes(rest["received"])]))
     total = stations.sum()
-    rows.append(Row(["total", _megabytes(total["sent"]), _megabytes(total["received"])], strong=True))
+    rows.append(Row(["total", megabytes(total["sent"]), megabytes(total["received"])], strong=True))
     return Table("By station (MB)", ["station", "sent", "received"], rows)
 
 
@@ -169,7 +169,7 @@ def station_table(run: RunData) -> Table | None:
     stations = [node for node in run.topology.get("nodes", []) if node.get("kind") != "user"]
     if not stations:
         return None
-    devices = _devices(run)
+    devices, states = _devices(run), _states(run, stations)
     rows = [
         Row(
             [
@@ -179,13 +179,33 @@ def station_table(run: RunData) -> Table | None:
                 signed(station["power_dbm"], "g") if station.get("power_dbm") is not None else "–",
                 f"{station['mec_flop_per_s'] / 1e9:,.6g}" if station.get("mec_flop_per_s") else "–",
                 devices.get(str(station["id"]), "–"),
+                *([states.get(str(station["id"]), "active")] if states else []),
             ]
         )
         for station in stations[:ROWS_SHOWN]
     ]
     if len(stations) > ROWS_SHOWN:
-        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", "", "", "", "", ""]))
-    return Table("Stations", ["station", "position (m)", "antennas", "power (dBm)", "MEC (GFLOP/s)", "device"], rows)
+        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", *[""] * (6 if states else 5)]))
+    columns = ["station", "position (m)", "antennas", "power (dBm)", "MEC (GFLOP/s)", "device"]
+    return Table("Stations", [*columns, "state"] if states else columns, rows)
+
+
+def _states(run: RunData, stations: list[dict[str, Any]]) -> dict[str, str]:
+    """What became of the stations that are not simply active since the start; empty where all are."""
+    states: dict[str, list[str]] = {}
+    for event in run.happened:
+        if event["event"] in ("inject_sbs", "remove_sbs", "drop"):
+            word = {"inject_sbs": "injected", "remove_sbs": "removed", "drop": "dropped"}[event["event"]]
+            for name in stations_of(event):
+                states.setdefault(name, []).append(f"{word} at step {event['at_step']}")
+    for station in stations:
+        name, status = str(station["id"]), station.get("status", "active")
+        gone = any(part.startswith(("removed", "dropped")) for part in states.get(name, []))
+        if status == "isolated" or (status == "removed" and not gone):
+            states.setdefault(name, []).append(status)
+        elif status == "active" and not station.get("learns", True):
+            states.setdefault(name, []).append("executes only")
+    return {name: ", ".join(parts) for name, parts in states.items()}
 
 
 def _devices(run: RunData) -> dict[str, str]:
@@ -204,5 +224,10 @@ def version_table(run: RunData) -> Table | None:
     return Table("Versions", ["software", "version"], [Row([str(k), str(v)]) for k, v in versions.items()])
 
 
-def _megabytes(size: float) -> str:
+def megabytes(size: float) -> str:
+    """Bytes as megabytes.
+
+    >>> megabytes(151_218), megabytes(90), megabytes(0)
+    ('0.151', '<0.001', '0')
+    """
     return "0" if size == 0 else "<0.001" if size < 500 else f"{size / 1e6:,.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,11 @@ from cellfree_sim.errors import RunFolderError, UserError
 from cellfree_sim.results.files import read_json
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.run_folder import DEFAULT_PARENT, RunFolder
+from cellfree_sim.scenario.parts import MBS_NAME
+from cellfree_sim.scenario.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 PROGRESS = "progress.json"
 
@@ -24,13 +27,16 @@ class RunStatus:
     Attributes:
         run: name of its folder.
         status: "running"; "done", "interrupted", "failed" or "stopped"; "vanished" where its process is gone without a
-            word, so that only ``cellfree run --resume`` can end it.
+            word, so that only ``cellfree run --resume`` can end it; "silent" where it was asked over a cluster and did
+            not answer.
         engine: "ray" or "inline".
         step, steps: training rounds done, and those of the scenario; None before the first.
         sum_rate: of the last validation or test, bit/s/Hz; None before the first.
         bytes: on the wire so far.
-        folder: of the run.
+        folder: of the run, on its host.
         pid, host: of the process that drives it, while it runs.
+        stations: MBS and SBSs, each with name, status, node, device, pid, cpus and gpus; none before they have joined.
+        events: the last things that happened to them, oldest first.
     """
 
     run: str
@@ -43,10 +49,33 @@ class RunStatus:
     folder: str
     pid: int | None = None
     host: str | None = None
+    stations: tuple[Mapping[str, Any], ...] = ()
+    events: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def told(cls, info: Mapping[str, Any]) -> RunStatus:
+        """The status of a running network as its controller tells it.
+
+        Args:
+            info: what progress.json holds, with `run`, `folder` and `host`.
+        """
+        where = {"run": info["run"], "folder": info["folder"], "host": info["host"], "pid": info.get("pid")}
+        return cls(status="running", engine="ray", **where, **_progress(info))
+
+    @property
+    def active_stations(self) -> int:
+        """How many SBSs take part."""
+        return sum(station.get("status") == "active" and station.get("name") != MBS_NAME for station in self.stations)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
         return asdict(self)
+
+
+def _progress(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `RunStatus` that are in progress.json."""
+    facts = {key: told.get(key) for key in ("step", "steps", "sum_rate", "bytes")}
+    return facts | {key: tuple(told.get(key) or ()) for key in ("stations", "events")}
 
 
 def run_status(folder: Path) -> RunStatus:
@@ -64,14 +93,14 @@ def run_status(folder: Path) -> RunStatus:
     else:
         status = str(summary.get("status", "vanished"))
     alive = driver if status == "running" else None
+    told = _progress({"step": summary.get("steps"), **progress})
+    if alive is None:  # the processes are gone; a later one may have the same number
+        told["stations"] = tuple({**station, "pid": None} for station in told["stations"])
     return RunStatus(
+        **told,
         run=found.path.resolve().name,
         status=status,
         engine=driver.engine if driver else summary.get("engine"),
-        step=progress.get("step", summary.get("steps")),
-        steps=progress.get("steps"),
-        sum_rate=progress.get("sum_rate"),
-        bytes=progress.get("bytes"),
         folder=str(found.path),
         pid=alive.pid if alive else None,
         host=alive.host if alive else None,
@@ -83,13 +112,11 @@ def list_runs(parent: Path = DEFAULT_PARENT) -> list[RunStatus]:
     if not parent.is_dir():
         return []
     found = []
-    for folder in sorted(parent.iterdir(), key=lambda path: path.stat().st_mtime):
-        if (folder / "run.log").is_file():
-            try:
-                found.append(run_status(folder))
-            except RunFolderError:
-                continue
-    return found
+    for folder in parent.iterdir():
+        with suppress(RunFolderError, FileNotFoundError):  # a run that was refused takes its folder with it
+            if (folder / "run.log").is_file():
+                found.append((folder.stat().st_mtime, run_status(folder)))
+    return [run for _, run in sorted(found, key=lambda each: each[0])]
 
 
 def find_run(name: str | None, parent: Path = DEFAULT_PARENT) -> RunStatus:
@@ -107,8 +134,10 @@ def find_run(name: str | None, parent: Path = DEFAULT_PARENT) -> RunStatus:
     for folder in (Path(name), parent / name):
         if folder.is_dir():
             return run_status(folder)
-    raise UserError(f"{name}: there is no such run{_names(list_runs(parent))}")
+    runs = list_runs(parent)
+    hint = did_you_mean(name, [run.run for run in runs])
+    raise UserError(f"{name}: there is no such run{_names(runs)}{hint}")
 
 
 def _names(runs: Sequence[RunStatus]) -> str:
-    return f"; there are {', '.join(run.run for run in runs)}" if runs else ""
+    return f"; there are {listed([run.run for run in runs])}" if runs else ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from cellfree_sim.registry import Choice, MisfitError, Options
+from cellfree_sim.registry import Choice, MisfitError
+from cellfree_sim.scenario.events import Event, in_order
 from cellfree_sim.scenario.extensions import (
     ALGORITHMS,
     CHANNEL_MODELS,
@@ -22,25 +23,10 @@ from cellfree_sim.scenario.extensions import (
     TOPOLOGIES,
     USER_LAYOUTS,
 )
+from cellfree_sim.scenario.parts import Name, Position, Section, station_name_problem
 
-Position = tuple[float, float]
-Name = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        json_schema_extra={"x-allowed": "at most 63 letters, digits, '.', '_' and '-', the first a letter or digit"},
-    ),
-]
-MBS_NAME = "mbs"
-USER_PREFIX = "user-"
 REAL_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.125}  # int8: with a scale for each 32 values
 FRAME_OVERHEAD_BYTES = 2048  # header and keys, without the names of the stations on the path
-
-
-class Section(Options):
-    """A part of a scenario. Its validators are built when first used, after all extensions are known."""
-
-    model_config = ConfigDict(defer_build=True)
 
 
 class Antennas(Section):
@@ -103,9 +89,9 @@ class Sbs(Section):
         for index, name in enumerate(self.names or []):
             if name in (self.names or [])[:index]:
                 raise MisfitError(("names", index), f"found '{name}' for a second time; allowed: names that differ")
-            if name == MBS_NAME or name.startswith(USER_PREFIX):
-                taken = f"found '{name}', which is the macro base station's or a user's"
-                raise MisfitError(("names", index), f"{taken}; allowed: not '{MBS_NAME}', nor '{USER_PREFIX}…'")
+            problem = station_name_problem(name)
+            if problem is not None:
+                raise MisfitError(("names", index), problem)
         return self
 
 
@@ -191,6 +177,9 @@ class Backhaul(Section):
     precision: Literal["float32", "float16", "bfloat16", "int8"] = Field("float32", description="of arrays on the wire")
     cache_channels: bool = Field(False, description="upload each training realisation once, not in each batch")
     max_frame_bytes: int = Field(256 * 2**20, ge=1024, le=2**32 - 1, description="longer frames are refused")
+    resend_after_s: float = Field(
+        0.05, gt=0, le=3600, description="simulated time after which a sender sends a lost frame again, another way"
+    )
 
 
 class Downlink(Section):
@@ -235,12 +224,20 @@ class Share(Section):
         return gpus
 
 
+class SbsShare(Share):
+    """What an SBS takes: a share of a GPU where there is one, whatever else is said of it."""
+
+    gpus: float | Literal["auto"] = Field(
+        "auto", description="GPUs; 1/k shares one, auto takes a share if there is one"
+    )
+
+
 class Placement(Section):
     """One Ray placement group per station."""
 
     strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "SPREAD"
     mbs: Share = Share()
-    sbs: Share = Share(gpus="auto")
+    sbs: SbsShare = SbsShare()
 
 
 class Scenario(Section):
@@ -255,8 +252,16 @@ class Scenario(Section):
     backhaul: Backhaul = Field(default_factory=Backhaul)
     downlink: Downlink = Field(default_factory=Downlink)
     placement: Placement = Field(default_factory=Placement)
-    on_failure: Literal["restart", "abort"] = Field(
-        "restart", description="when a station dies: restart it from the last checkpoint, or end the run"
+    events: list[Event] = Field([], description="what happens to the network while it trains")
+    on_failure: Literal["restart", "drop", "abort"] = Field(
+        "restart",
+        description="when a station dies: restart it, go on without it (both from the last checkpoint), or end the run",
+    )
+    restart_timeout_s: float = Field(
+        120.0, gt=0, le=86_400, description="wall time that a station may take to come back before it is dropped"
+    )
+    barrier_timeout_s: float = Field(
+        300.0, gt=0, le=86_400, description="wall time that a round waits for a silent station before it is ended"
     )
     checkpoint_every_steps: int = Field(50, ge=1, le=1_000_000, description="training steps between two checkpoints")
 
@@ -269,6 +274,17 @@ class Scenario(Section):
                 f"found {batch}; allowed: at most channel.realisations.train, {train}",
                 because=("channel", "realisations", "train"),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _events_happen_during_the_run(self) -> Scenario:
+        for index, event in enumerate(self.events):
+            if event.at_step > self.steps:
+                raise MisfitError(
+                    ("events", index, "at_step"),
+                    f"found {event.at_step}; allowed: at most {self.steps}, the training steps of the run",
+                    because=("downlink", "epochs"),
+                )
         return self
 
     @model_validator(mode="after")
@@ -286,7 +302,7 @@ class Scenario(Section):
     def _longest_frame_bytes(self) -> int:
         """Upper bound of the longest frame: a batch of training, or one realisation measured at float32."""
         network, subcarriers = self.network, self.radio.subcarriers
-        stations, users, antennas = network.sbs.count, network.users.count, network.sbs.antennas.count
+        stations, users, antennas = self._largest_roster(), network.users.count, network.sbs.antennas.count
         channel = 2 * subcarriers * antennas * users * network.users.antennas
         outputs = subcarriers * users * (2 * antennas + 1) + 1 + users + stations
         reals = max(channel, outputs)
@@ -294,12 +310,21 @@ class Scenario(Section):
             reals = max(reals, (stations - 1) * (channel + outputs))
         batch = self.downlink.batch * reals * REAL_BYTES[self.backhaul.precision]
         measured = max(channel, outputs) * REAL_BYTES["float32"]
-        names = 66 * (stations + 1)
+        switches = network.sbs.count + sum(event.action == "inject_sbs" for event in self.events)
+        names = 66 * (switches + 1)  # a path may lead over the switch of a station that has left
         return math.ceil(max(batch, measured)) + FRAME_OVERHEAD_BYTES + names + 4 * (1 + users + stations)
+
+    def _largest_roster(self) -> int:
+        """Most small base stations that are in the network at once, as far as `events` say."""
+        now = most = self.network.sbs.count
+        for _, event in in_order(self.events):
+            now += (event.action == "inject_sbs") - (event.action == "remove_sbs")
+            most = max(most, now)
+        return most
 
     @property
     def station_names(self) -> list[str]:
-        """Names of the SBSs, in the order in which everything that concerns all stations is stacked."""
+        """Names of the SBSs at the start, in the order in which everything that concerns all stations is stacked."""
         return list(self.network.sbs.names or [f"sbs-{index}" for index in range(self.network.sbs.count)])
 
     @property

@@ -28,12 +28,13 @@ class Killer(Quiet):
     def round(self, metrics: Any) -> None:
         if self.simulation and self.steps and metrics["step"] >= self.steps[0] and metrics["phase"] == "training":
             self.steps.pop(0)
-            stations = {station["name"]: station for station in self.simulation.describe()["stations"]}
-            os.kill(int(stations[self.station]["pid"]), signal.SIGKILL)
+            engine: Any = self.simulation._engine
+            pids = {name: int(place.partition(" ")[0]) for name, place in engine.places().items()}
+            os.kill({**pids, "controller": engine.controller_pid()}[self.station], signal.SIGKILL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("station", "steps"), [("sbs-1", [37, 151]), ("mbs", [83])])
+@pytest.mark.parametrize(("station", "steps"), [("sbs-1", [37, 151]), ("mbs", [83]), ("controller", [101])])
 def test_a_killed_process_changes_nothing(
     cluster: Any, small_scenario: Any, tmp_path: Path, station: str, steps: list[int]
 ) -> None:

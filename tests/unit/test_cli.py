@@ -8,26 +8,29 @@ import os
 import re
 import subprocess
 import sys
+import typing
 import webbrowser
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import agents
+import agents.placement
 from cellfree_sim import __version__, benchmarks, load_scenario
-from cellfree_sim.cli import main
+from cellfree_sim.cli import live, main
 from cellfree_sim.errors import ResourceShortError, RunFailedError
 from cellfree_sim.results import report
 from cellfree_sim.results.observer import Quiet
-from cellfree_sim.scenario import dump_scenario, scenario_schema
+from cellfree_sim.scenario import dump_scenario, events, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
-COMMANDS = ["run", "status", "stop", "report", "bench", "scenarios"]
+COMMANDS = ["run", "inject", "remove", "status", "stop", "report", "bench", "scenarios"]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
@@ -77,6 +80,7 @@ class TestHelp:
         main(["run", "--help"])
         text = capsys.readouterr().out
         options = ["--help", "--out", "--address", "--engine", "--resume", "--set", "--seed", "--quiet", "--detach"]
+        options.append("--dry-run")
         assert sorted(set(re.findall(r"--[a-z-]+", text.partition("examples:")[0]))) == sorted(options)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +92,7 @@ class TestProcess:
     def test_start_is_light_and_sets_threads(self) -> None:
         code = f"""if True:
             import json, os, sys
-            from cellfree_sim.cli import main
+            from cellfree_sim.cli import live, main
             for words in (["--help"], ["scenarios", "schema"], ["scenarios", "check", {QUICKSTART!r}]):
                 main(words)
             heavy = [name for name in {HEAVY!r} if name in sys.modules]
@@ -155,6 +159,28 @@ class TestScenarios:
             "small.yaml: good: 2 stations, 3 users, 2 training steps",
             f"{QUICKSTART}: good: 3 stations, 10 users, 150 training steps",
         ]
+
+    def test_check_looks_at_events(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (folder / "events.yaml").write_text(
+            SMALL + "events:\n- {at_step: 1, remove_sbs: sbs-0}\n- {at_step: 2, remove_sbs: sbs-7}\n"
+        )
+        assert main(["scenarios", "check", "events.yaml"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("cellfree: error: events.yaml:9:")
+        assert "sbs-7" in err
+        assert len(err.splitlines()) == 1
+
+    def test_files_elsewhere_are_said(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        channel = np.ones((31, 2, 2, 4, 3, 2), np.complex64)
+        np.savez(folder / "trace.npz", channel=channel)
+        (folder / "sub").mkdir()
+        text = SMALL.replace("model: rayleigh", "model: {name: trace, path: ../trace.npz}")
+        (folder / "sub" / "traced.yaml").write_text(text)
+        status = main(["scenarios", "check", "sub/traced.yaml"])
+        out, err = capsys.readouterr()
+        assert (status, err.count("\n")) == (0, 1), err
+        assert err.startswith("cellfree: note: channel.model.path: ")
+        assert out.endswith("good: 2 stations, 3 users, 2 training steps\n")
 
     def test_schema(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["scenarios", "schema"]) == 0
@@ -251,6 +277,72 @@ class TestRun:
         assert isinstance(seen["observer"], Quiet)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """As `agents.placement.dry_run` makes them."""
+
+    seats: list[list[str]]
+    fits: bool = True
+    problem: str = ""
+    cluster: str = "would start a Ray cluster on this machine: 2 CPUs, 0 GPUs"
+    notes: tuple[str, ...] = ()
+
+
+class TestDryRun:
+    @pytest.fixture(autouse=True)
+    def _table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(agents.placement, "plan_table", lambda seats: [["station", "fits"], *seats])
+
+    def plan(self, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> list[Any]:
+        asked: list[Any] = []
+
+        def dry_run(scenario: Any, network: Any, address: str | None) -> Plan:
+            asked.extend((scenario.seed, network.mbs, address))
+            sys.stdout.write("(raylet) noise\n")
+            return plan
+
+        monkeypatch.setattr(agents.placement, "dry_run", dry_run)
+        return asked
+
+    def test_the_plan_is_the_result(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = self.plan(monkeypatch, Plan([["mbs", "yes"], ["sbs-0", "yes"]], notes=("stations take turns",)))
+        assert main(["run", "small.yaml", "--dry-run", "--address", "host:1", "--seed", "4", "--out", "out"]) == 0
+        assert asked == [4, "mbs", "host:1"]
+        out, err = capsys.readouterr()
+        assert out.splitlines() == [
+            "would start a Ray cluster on this machine: 2 CPUs, 0 GPUs",
+            "",
+            "station  fits",
+            "mbs      yes",
+            "sbs-0    yes",
+        ]
+        assert err == "(raylet) noise\ncellfree: note: stations take turns\n"
+        assert [path.name for path in folder.iterdir()] == ["small.yaml"]
+
+    def test_what_does_not_fit_is_refused_below_its_plan(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.plan(monkeypatch, Plan([["mbs", "no: 3 CPUs asked"]], fits=False, problem="3 CPUs asked, 2 there"))
+        assert main(["run", "small.yaml", "--dry-run"]) == 2
+        out, err = capsys.readouterr()
+        assert out.endswith("mbs      no: 3 CPUs asked\n")
+        assert err.endswith("cellfree: error: 3 CPUs asked, 2 there\n")
+
+    def test_where_nothing_is_placed_there_is_no_table(
+        self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.plan(monkeypatch, Plan([], cluster="the inline engine runs in one process"))
+        assert main(["run", "small.yaml", "--dry-run"]) == 0
+        assert capsys.readouterr().out == "the inline engine runs in one process\n"
+
+
+def test_words_of_inject_are_those_of_events() -> None:
+    assert typing.get_args(events.Transfer) == live.TRANSFERS
+    assert typing.get_args(events.After) == live.AFTERWARDS
+
+
 class TestReport:
     def test_rebuilds_and_opens(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[str] = []
@@ -301,5 +393,5 @@ class TestBench:
 
     def test_json_of_all(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["bench", "--json"]) == 0
-        assert self.asked == [(["fast", "slow"], False)]
+        assert self.asked == [([], False)]
         assert json.loads(capsys.readouterr().out) == self.ROWS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 from cellfree_sim.cli import main
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.runs import list_runs
+
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +96,7 @@ def test_which_run_is_meant_must_be_clear(capsys: pytest.CaptureFixture[str]) ->
     assert "2 runs are running in runs; say which; there are first, second" in capsys.readouterr().err
     recorded("far", RunFile(1, 0.0, "another-machine", "ray"))
     assert main(["stop", "far"]) == 2
-    assert "far: runs on another-machine; stop it there" in capsys.readouterr().err
+    assert "far: runs on another-machine, on a cluster that only that machine reaches" in capsys.readouterr().err
     assert main(["status", "--run", "third"]) == 2
     assert "third: there is no such run; there are" in capsys.readouterr().err
 
@@ -105,3 +108,63 @@ def test_a_damaged_run_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
     err = capsys.readouterr().err
     assert "run.json: is no run file" in err
     assert len(err.splitlines()) == 1
+
+
+STATIONS = [
+    {"name": "mbs", "status": "active", "node": "here", "device": "cpu", "pid": 11, "cpus": 1, "gpus": 0},
+    {"name": "sbs-0", "status": "active", "node": "here", "device": "cuda", "pid": 12, "cpus": 0.5, "gpus": 0.5},
+    {"name": "sbs-1", "status": "removed", "node": "", "device": "", "pid": None, "cpus": None, "gpus": None},
+]
+EVENTS = [{"event": "removed", "at_step": 3, "station": "sbs-1", "sum_rate_after": 1.23456}]
+
+
+def test_one_run_shows_its_stations_and_events(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {"step": 3, "steps": 9, "stations": STATIONS, "events": EVENTS}
+    recorded("alive", RunFile.of_this_process("ray"), progress=told)
+    assert main(["status", "--run", "alive"]) == 0
+    overview, stations, events = capsys.readouterr().out.split("\n\n")
+    assert overview.splitlines()[1].split()[:5] == ["alive", "running", "ray", "3/9", "1"]
+    assert [line.split() for line in stations.splitlines()] == [
+        ["station", "status", "node", "device", "cpus", "gpus", "pid"],
+        ["mbs", "active", "here", "cpu", "1", "0", "11"],
+        ["sbs-0", "active", "here", "cuda", "0.5", "0.5", "12"],
+        ["sbs-1", "removed"],
+    ]
+    assert events.splitlines()[1].split(maxsplit=2) == ["3", "removed", "station sbs-1, sum_rate_after 1.235"]
+    assert main(["status", "--json"]) == 0
+    (status,) = json.loads(capsys.readouterr().out)
+    assert (status["stations"], status["events"]) == (STATIONS, EVENTS)
+
+
+@pytest.mark.parametrize("command", ["inject --position 1,2", "remove sbs-1"])
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("done", "done: is not running, it is done"),
+        ("vanished", "vanished: is not running, it vanished; go on with: cellfree run --resume runs/vanished"),
+        ("inline", "inline: runs on the inline engine, into which no other process can reach; plan the change"),
+        ("far", "far: runs on another-machine, on a cluster that only that machine reaches; do this there"),
+    ],
+)
+def test_what_cannot_be_changed_says_why(
+    command: str, name: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded("done", summary={"status": "done", "steps": 7, "engine": "ray"})
+    recorded("vanished", RunFile(dead_process(), 0.0, socket.gethostname(), "ray"))
+    recorded("inline", RunFile.of_this_process("inline"))
+    recorded("far", RunFile(1, 0.0, "another-machine", "ray", address="127.0.0.1:6379"))
+    assert main([*command.split(), "--run", name]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert says in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_cluster_that_is_gone_is_one_line() -> None:
+    """In a process of its own: this one may be connected to a cluster already."""
+    recorded("gone", RunFile.of_this_process("ray", address="127.0.0.1:1", namespace="cellfree-gone-0"))
+    command = [sys.executable, "-m", "cellfree_sim", "inject", "--position", "1,2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ROOT})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "127.0.0.1:1: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -39,6 +39,12 @@ def assert_same(left: tuple[Result, dict[str, bytes]], right: tuple[Result, dict
     assert books[0]["balanced"] is True
 
 
+@pytest.fixture(autouse=True)
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report's figures take longer than the runs."""
+    monkeypatch.setattr("cellfree_sim.results.report.build_report", lambda folder: None)
+
+
 @pytest.fixture
 def scenario(small_scenario: Any) -> Any:
     return small_scenario(checkpoint_every_steps=4)
@@ -49,9 +55,10 @@ def undisturbed(scenario: Any, tmp_path: Path) -> tuple[Result, dict[str, bytes]
     return finish(launch(scenario, tmp_path / "undisturbed"))
 
 
+@pytest.mark.parametrize("barrier", ["before", "during", "after"])
 @pytest.mark.parametrize("station", ["sbs-1", "mbs"])
 def test_a_station_that_dies_changes_nothing(
-    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path, station: str
+    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path, station: str, barrier: Any
 ) -> None:
     """Three deaths at seeded random rounds; each rolls all stations back to the last checkpoint."""
     rng = np.random.default_rng(5)
@@ -64,7 +71,7 @@ def test_a_station_that_dies_changes_nothing(
         add_rounds(rows)
         if deaths and any(row["step"] == deaths[0] and row["phase"] == "training" for row in rows):
             deaths.pop(0)
-            engine.kill(station)
+            engine.fail(station, barrier)
 
     simulation._on_rows = kill_at  # type: ignore[method-assign]
     disturbed = finish(simulation)
@@ -81,7 +88,7 @@ def test_a_station_that_dies_ends_the_run_where_it_shall(small_scenario: Any, ru
     scenario = small_scenario(on_failure="abort")
     with pytest.raises(StationLostError, match="sbs-0 died"), launch(scenario, run_folder) as simulation:
         simulation.advance(3)
-        simulation._engine.kill("sbs-0")  # type: ignore[attr-defined]
+        simulation._engine.fail("sbs-0", "before")
         simulation.advance()
 
 
@@ -91,7 +98,7 @@ def test_a_station_that_always_dies_is_given_up(scenario: Any, run_folder: Path)
     advance = engine.advance
 
     def die_and_advance(*arguments: Any) -> int:
-        engine.kill("sbs-2")
+        engine.fail("sbs-2", "before")
         return int(advance(*arguments))
 
     engine.advance = die_and_advance

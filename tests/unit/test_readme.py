@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cellfree_sim.network import build_network
+from cellfree_sim.network.changes import check_events
 from cellfree_sim.scenario import load_scenario
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +29,18 @@ def run(code: str, tmp_path: Path) -> str:
 
 
 def test_the_scenario_is_the_shipped_one() -> None:
-    (scenario,) = blocks("yaml")
+    scenario, _ = blocks("yaml")
     assert scenario == (ROOT / "scenarios" / "quickstart.yaml").read_text(encoding="utf-8")
+
+
+def test_the_events_are_events_of_a_network(tmp_path: Path) -> None:
+    """On a mesh, where the stations around the link that is cut keep a path."""
+    _, events = blocks("yaml")
+    file = tmp_path / "events.yaml"
+    file.write_text(f"backhaul: {{topology: mesh}}\n{events}", encoding="utf-8")
+    scenario = load_scenario(file)
+    assert len(scenario.events) == 7
+    check_events(scenario, build_network(scenario))
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
@@ -39,8 +51,10 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert shown in example
     code = example.replace(shown, f'{{"downlink.epochs": 10, {fast}}}')
     code = code.replace('engine="inline"', f'engine="inline", out={str(tmp_path / "run")!r}')
-    rate, folder = run(code, tmp_path).split()
+    station, donor, after, rate, folder = run(code, tmp_path).split()
+    assert (station, donor) == ("sbs-3", "sbs-1")
     assert float(rate) > 0
+    assert float(after) > 0
     assert (Path(folder) / "report.html").is_file()
 
 

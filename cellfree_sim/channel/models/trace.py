@@ -102,10 +102,14 @@ class Trace(ChannelModel):
 
     def check(self, scenario: Scenario) -> None:
         """Raise `ChannelError` where the file lacks the variable or an axis does not fit the scenario."""
+        self.check_stations(scenario, scenario.network.sbs.count)
+
+    def check_stations(self, scenario: Scenario, stations: int) -> None:
+        """As `check`, for `stations` small base stations."""
         sizes = scenario.channel.realisations
         needed = {
             "R": sizes.train + sizes.validation + sizes.test,
-            "B": scenario.network.sbs.count,
+            "B": stations,
             "N": scenario.radio.subcarriers,
             "T": scenario.network.sbs.antennas.count,
             "I": scenario.network.users.count,
@@ -114,6 +118,10 @@ class Trace(ChannelModel):
         with self._open() as file:
             for name in self._variables():
                 self._axes_of(self._variable(file, name), name, needed)
+
+    def files(self) -> list[Path]:
+        """The data set."""
+        return [self.path]
 
     def generate(self, request: ChannelRequest, progress: Progress | None = None) -> Channels:
         """Channels [R, N, T, I, r] of a station; see the class."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from cellfree_sim import seeds
+from cellfree_sim.backhaul import codec
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery, LinkSimulator, Parcel
 from cellfree_sim.backhaul.messages import Admit, ChannelReport, Header, Join, LossFeedback, Message, PolicyOutput
@@ -23,12 +24,14 @@ from cellfree_sim.backhaul.port import Port
 from cellfree_sim.downlink.batching import draw_batch, take_batch
 from cellfree_sim.downlink.dmtssl.objective import BatchLoss, Objective, stack_stations
 from cellfree_sim.downlink.rates import project_to_budget, station_power, user_rates
-from cellfree_sim.downlink.roles import Context, CoordinatorRole, Progress, Round
+from cellfree_sim.downlink.roles import Context, CoordinatorRole, Progress, Round, down_links
 from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from cellfree_sim.network import Network
 
 MEASURED = ("validation", "test")
 CHUNK = 500  # realisations whose rates are computed at a time
@@ -44,25 +47,26 @@ class DmtsslCoordinator(CoordinatorRole):
         scenario = context.scenario
         network = context.network
         self._scenario = scenario
+        self._network = network
         self._device = torch.device(context.device)
         self.roster: tuple[str, ...] = tuple(network.stations)
         self._port = Port(
             network.mbs,
             run=scenario.name,
-            paths={station: network.path(network.mbs, station) for station in network.stations},
+            paths=_paths(network),
             precision=scenario.backhaul.precision,
             max_bytes=scenario.backhaul.max_frame_bytes,
         )
-        self._capacities = {(a, b): (network.capacity_bps(a, b), network.latency_s(a, b)) for a, b in network.links()}
+        self._capacities = _capacities(network)
         self._links = LinkSimulator(self._capacities)
         self._objective = Objective(scenario.downlink.loss_scheme, scenario.network.users.min_rate_bps_hz)
         self._joined: dict[str, Join] = {}
         self._cached: dict[str, NDArray[np.complex64]] = {}
-        self._held_out: dict[str, NDArray[np.complex64]] = {}
+        self._held_out: dict[str, dict[str, NDArray[np.complex64]]] = {phase: {} for phase in MEASURED}
         self._rates: dict[str, NDArray[np.float64]] = {}
         self._power_violation = 0.0
         self._seed_of_round = self._batch_seed(1)
-        self._now_s = 0.0
+        self.now_s = 0.0
         self._answered: dict[str, Delivery] = {}
         self._wire_bytes = 0
         self._hold = False
@@ -88,8 +92,41 @@ class DmtsslCoordinator(CoordinatorRole):
             return dict.fromkeys(self.roster, b"")
         critical, sent_s, alone_s = self._arrive(headers)
         if exchange.phase == "setup":
-            return self._admit(received)
+            return self._admit(exchange, received)
         return self._train(exchange, received, critical, sent_s, alone_s)
+
+    def reconfigure(self, network: Network) -> None:
+        """See `CoordinatorRole.reconfigure`; what is known of stations that are gone is forgotten."""
+        self._network = network
+        self.roster = tuple(network.stations)
+        self._capacities = _capacities(network)
+        busy = [(a, b, free_s) for a, b, free_s in self._links.state() if network.graph.has_edge(a, b)]
+        self._links = LinkSimulator(self._capacities)
+        self._links.restore(busy)
+        self._port.reroute(_paths(network), down_links(network), self._scenario.backhaul.resend_after_s)
+        known: list[dict[str, Any]] = [self._joined, self._cached, self._answered, *self._held_out.values()]
+        for table in known:
+            for name in set(table) - set(network.members):
+                del table[name]
+
+    def relay(self, bundle: bytes) -> bytes:
+        """See `CoordinatorRole.relay`. The MBS need not stand on their path, and does not enter them: it only knows the
+        queues.
+        """
+        frames = [frame for frame, _ in Bundle.unpack(bundle)]
+        headers = [codec.decode(frame)[0] for frame in frames]
+        parcels = [Parcel(h.path, len(f), h.sent_s) for h, f in zip(headers, frames, strict=True)]
+        arrived = Bundle()
+        for frame, delivery in zip(frames, self._links.carry(parcels), strict=True):
+            self._wire_bytes += len(frame)
+            arrived.add(bytes(frame), delivery.arrival_s)
+        return arrived.pack()
+
+    def take_leave(self, bundle: bytes) -> None:
+        """See `CoordinatorRole.take_leave`."""
+        received = [(self._port.receive(frame)[0], len(frame)) for frame, _ in Bundle.unpack(bundle)]
+        self._wire_bytes += sum(size for _, size in received)
+        self._arrive({received[0][0].sender: received})
 
     def hold(self) -> None:
         """Let the next loss feedback tell the stations to stop."""
@@ -98,7 +135,7 @@ class DmtsslCoordinator(CoordinatorRole):
     def measure_references(self, progress: Progress | None = None) -> None:
         """Each reference of the scenario on the very channels on which the stations were tested."""
         references = self._scenario.downlink.references
-        channel = torch.from_numpy(self._held_out["test"]).to(self._device)
+        channel = torch.from_numpy(self._stacked("test")).to(self._device)
         min_rate = self._scenario.network.users.min_rate_bps_hz
         for index, reference in enumerate(references):
             seed = seeds.integer(self._scenario.seed, "reference", reference.name)
@@ -122,31 +159,41 @@ class DmtsslCoordinator(CoordinatorRole):
             "parameters": {station: join.parameters for station, join in self._joined.items()},
             "flops_per_realisation": {station: join.flops_per_realisation for station, join in self._joined.items()},
             "power_violation": self._power_violation,
-            "simulated_seconds": self._now_s,
+            "simulated_seconds": self.now_s,
         }
 
     def state(self) -> dict[str, Any]:
         """Clock, queues, next batch, caches and port."""
         return {
-            "now_s": self._now_s,
+            "now_s": self.now_s,
             "seed_of_round": self._seed_of_round,
             "wire_bytes": self._wire_bytes,
             "answered": {name: [d.arrival_s, d.queue_s, d.transfer_s] for name, d in self._answered.items()},
             "joined": {name: [join.parameters, join.flops_per_realisation] for name, join in self._joined.items()},
             "cached": dict(self._cached),
-            "held_out": dict(self._held_out),
+            "held_out": {phase: dict(channels) for phase, channels in self._held_out.items()},
             "links": self._links.state(),
             "port": self._port.state(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
-        self._now_s, self._seed_of_round = float(state["now_s"]), int(state["seed_of_round"])
+        self._network = network
+        self.roster = tuple(network.stations)
+        self._capacities = _capacities(network)
+        self._links = LinkSimulator(self._capacities)
+        self._port.paths = _paths(network)
+        self.now_s, self._seed_of_round = float(state["now_s"]), int(state["seed_of_round"])
         self._wire_bytes = int(state["wire_bytes"])
         self._answered = {name: Delivery(*values) for name, values in state["answered"].items()}
         self._joined = {name: Join(*values) for name, values in state["joined"].items()}
         self._cached = {name: np.asarray(array) for name, array in state["cached"].items()}
-        self._held_out = {name: np.asarray(array) for name, array in state["held_out"].items()}
+        self._held_out = {
+            phase: {name: np.asarray(array) for name, array in channels.items()}
+            for phase, channels in state["held_out"].items()
+        }
+        self._hold = False
+        self._rows.clear()
         self._links.restore(state["links"])
         self._port.restore(state["port"])
 
@@ -160,7 +207,8 @@ class DmtsslCoordinator(CoordinatorRole):
     def _arrive(self, headers: Mapping[str, list[tuple[Header, int]]]) -> tuple[str, float, float]:
         """Carry a round's frames over the backhaul, which moves the clock to the last arrival.
 
-        Returns the station that the round waited for, when it sent, and how long its frames would take on idle links.
+        Returns the station that the round waited for, when its frames were ready, and how long they would take on idle
+        links. A frame that was lost was ready before it was sent again.
         """
         flat = [(station, header, size) for station, sent in headers.items() for header, size in sent]
         deliveries = self._links.carry([Parcel(header.path, size, header.sent_s) for _, header, size in flat])
@@ -172,41 +220,48 @@ class DmtsslCoordinator(CoordinatorRole):
         station, header, _ = critical
         own = [Parcel(h.path, size, h.sent_s) for h, size in headers[station]]
         alone = LinkSimulator(self._capacities).carry(own)
-        self._now_s = max(self._now_s, last.arrival_s)
-        return station, header.sent_s, max(delivery.arrival_s for delivery in alone) - header.sent_s
+        self.now_s = max(self.now_s, last.arrival_s)
+        ready_s = header.sent_s - (self._scenario.backhaul.resend_after_s if header.attempt else 0.0)
+        return station, ready_s, max(delivery.arrival_s for delivery in alone) - header.sent_s
 
     def _answer(self, answers: Mapping[str, Message], exchange: Round) -> dict[str, bytes]:
         """Send one message to each station of the roster; the network adds when it arrives."""
         posted = {
-            station: self._port.post(message, station, phase=exchange.phase, step=exchange.step, now_s=self._now_s)
+            station: self._port.post(message, station, phase=exchange.phase, step=exchange.step, now_s=self.now_s)
             for station, message in answers.items()
         }
-        parcels = [Parcel(header.path, len(frame), self._now_s) for header, frame in posted.values()]
+        parcels = [Parcel(header.path, len(frame), header.sent_s) for header, frame in posted.values()]
         bundles = {}
         for (station, (header, frame)), delivery in zip(posted.items(), self._links.carry(parcels), strict=True):
             self._port.annotate(header, delivery)
-            self._answered[station] = delivery
+            lost_s = header.sent_s - self.now_s
+            self._answered[station] = delivery._replace(queue_s=delivery.queue_s + lost_s)
             self._wire_bytes += len(frame)
             bundle = Bundle()
             bundle.add(frame, delivery.arrival_s)
             bundles[station] = bundle.pack()
         return bundles
 
-    def _admit(self, received: Mapping[str, list[Message]]) -> dict[str, bytes]:
+    def _admit(self, exchange: Round, received: Mapping[str, list[Message]]) -> dict[str, bytes]:
+        """Take in what the stations announce; tell all of them who takes part in the next round."""
         for station, messages in received.items():
             self._joined[station] = next(message for message in messages if isinstance(message, Join))
             reports = [message.channel for message in messages if isinstance(message, ChannelReport)]
             if reports:
                 self._cached[station] = np.concatenate(reports)
         admit = Admit(roster=self.roster, next_seed=self._seed_of_round)
-        return self._answer(dict.fromkeys(self.roster, admit), Round("setup", 0))
+        return self._answer(dict.fromkeys(self.roster, admit), exchange)
 
     def _train(
         self, exchange: Round, received: Mapping[str, list[Message]], critical: str, sent_s: float, alone_s: float
     ) -> dict[str, bytes]:
         channels, outputs = self._batch(received)
         cut = self._scenario.downlink.feedback == "cut_gradient"
-        leaves = [tuple(self._leaf(array, cut) for array in (o.beams, o.allocation, o.beta)) for o in outputs]
+        learning = [cut and self._network.learns(station) for station in self.roster]
+        leaves = [
+            tuple(self._leaf(array, learns) for array in (o.beams, o.allocation, o.beta))
+            for o, learns in zip(outputs, learning, strict=True)
+        ]
         channel = stack_stations([torch.from_numpy(array.copy()).to(self._device) for array in channels])
         loss = self._objective(
             stack_stations([leaf[0] for leaf in leaves]),
@@ -217,11 +272,11 @@ class DmtsslCoordinator(CoordinatorRole):
         joint = float(loss.joint.detach())
         if not math.isfinite(joint):
             raise RunFailedError(f"training diverged at step {exchange.step}: the joint loss is {joint}")
-        if cut:
+        if any(learning):
             loss.joint.backward()  # type: ignore[no-untyped-call]
         compute_s = self._loss_flops(channel, backward=cut) / self._scenario.network.mbs.mec_flop_per_s
-        arrived_s, answered = self._now_s, self._answered[critical]
-        self._now_s += compute_s
+        arrived_s, answered = self.now_s, self._answered[critical]
+        self.now_s += compute_s
         self._row(
             exchange,
             loss,
@@ -234,7 +289,9 @@ class DmtsslCoordinator(CoordinatorRole):
         answers: dict[str, Message] = {}
         for index, station in enumerate(self.roster):
             gradients = (
-                [_numpy_gradient(leaf) for leaf in leaves[index]] if cut else [_NO_COMPLEX, _NO_FLOAT, _NO_FLOAT]
+                [_numpy_gradient(leaf) for leaf in leaves[index]]
+                if learning[index]
+                else [_NO_COMPLEX, _NO_FLOAT, _NO_FLOAT]
             )
             answers[station] = LossFeedback(
                 joint,
@@ -242,7 +299,7 @@ class DmtsslCoordinator(CoordinatorRole):
                 hold,
                 loss.tasks.cpu().numpy(),
                 *gradients,
-                *self._others(index, channels, outputs, relay=not cut),
+                *self._others(index, channels, outputs, relay=not cut and self._network.learns(station)),
             )
         return self._answer(answers, exchange)
 
@@ -278,21 +335,26 @@ class DmtsslCoordinator(CoordinatorRole):
 
     def _measure(self, exchange: Round, received: Mapping[str, list[Message]]) -> None:
         """Rates of the stations' own hard decisions on a held-out split, after projection to the power budget."""
-        reports = [[m.channel for m in received[s] if isinstance(m, ChannelReport)] for s in self.roster]
-        if all(reports):
-            self._held_out[exchange.phase] = np.stack([np.concatenate(parts) for parts in reports], axis=1)
+        for station in self.roster:
+            reports = [m.channel for m in received[station] if isinstance(m, ChannelReport)]
+            if reports:
+                self._held_out[exchange.phase][station] = np.concatenate(reports)
         outputs = [[m for m in received[s] if isinstance(m, PolicyOutput)] for s in self.roster]
         beams = np.stack([np.concatenate([m.beams for m in parts]) for parts in outputs], axis=1)
         allocation = np.stack([np.concatenate([m.allocation for m in parts]) for parts in outputs], axis=1)
         beams_t = torch.from_numpy(beams).to(self._device)
         allocation_t = torch.from_numpy(allocation).to(self._device)
         power = station_power(beams_t, allocation_t)
-        channel = torch.from_numpy(self._held_out[exchange.phase]).to(self._device)
+        channel = torch.from_numpy(self._stacked(exchange.phase)).to(self._device)
         rates = _rates_in_chunks(project_to_budget(beams_t, allocation_t), allocation_t, channel)
         if exchange.phase == "test":
             self._rates = {self._scenario.downlink.algorithm.name: rates}
             self._power_violation = _power_violation(power)
         self._row(exchange, BatchLoss(torch.tensor(math.nan), torch.zeros(0), torch.from_numpy(rates), power))
+
+    def _stacked(self, phase: str) -> NDArray[np.complex64]:
+        """Held-out channels of the roster, [S, B, N, T, I, R]."""
+        return np.stack([self._held_out[phase][station] for station in self.roster], axis=1)
 
     def _row(
         self, exchange: Round, loss: BatchLoss, *, compute_s: float = 0.0, queue_s: float = 0.0, transfer_s: float = 0.0
@@ -306,7 +368,7 @@ class DmtsslCoordinator(CoordinatorRole):
                 "sum_rate": float(loss.rates.sum(1).mean()),
                 "min_rate_satisfied": float((loss.rates >= min_rate).double().mean()),
                 "power_violation": _power_violation(loss.power),
-                "simulated_s": self._now_s,
+                "simulated_s": self.now_s,
                 "compute_s": compute_s,
                 "queue_s": queue_s,
                 "transfer_s": transfer_s,
@@ -323,6 +385,15 @@ class DmtsslCoordinator(CoordinatorRole):
 
     def _leaf(self, array: NDArray[Any], requires_grad: bool) -> Tensor:
         return torch.from_numpy(array.copy()).to(self._device).requires_grad_(requires_grad)
+
+
+def _paths(network: Network) -> dict[str, tuple[str, ...]]:
+    """From the MBS to each small base station that can be reached."""
+    return {site: network.path(network.mbs, site) for site in network.sites if network.reaches(network.mbs, site)}
+
+
+def _capacities(network: Network) -> dict[tuple[str, str], tuple[float, float]]:
+    return {(a, b): (network.capacity_bps(a, b), network.latency_s(a, b)) for a, b in network.links()}
 
 
 def _numpy_gradient(leaf: Tensor) -> NDArray[Any]:

@@ -7,30 +7,43 @@ outputs of all other stations, from which it computes the same joint loss and di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from cellfree_sim import seeds
 from cellfree_sim.backhaul.bundle import Bundle
-from cellfree_sim.backhaul.messages import Admit, ChannelReport, Join, LossFeedback, Phase, PolicyOutput
+from cellfree_sim.backhaul.link import Delivery
+from cellfree_sim.backhaul.messages import (
+    Admit,
+    ChannelReport,
+    Join,
+    Leave,
+    LossFeedback,
+    Message,
+    ModelTransfer,
+    Phase,
+    PolicyOutput,
+)
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.channel import station_channels
 from cellfree_sim.downlink.batching import draw_batch, take_batch
 from cellfree_sim.downlink.dmtssl.objective import Objective, stack_stations
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
-from cellfree_sim.downlink.roles import Context, Progress, Round, StationRole
+from cellfree_sim.downlink.refit import refit, refit_state, station_parameters
+from cellfree_sim.downlink.roles import Context, Progress, Round, StationRole, down_links
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.network.users import Split
 from cellfree_sim.scenario.schema import FRAME_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from cellfree_sim.backhaul.precision import Precision
+    from cellfree_sim.network import Network
 
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CHUNK = 1000  # realisations in one measurement or channel-upload frame
@@ -43,15 +56,15 @@ class DmtsslStation(StationRole):
     def __init__(self, context: Context, name: str) -> None:
         self.name = name
         self.step = 0
-        self._context = context
+        self.now_s = 0.0
         self._scenario = context.scenario
+        self._network = context.network
         self._device = torch.device(context.device)
-        network = context.network
-        self._mbs = network.mbs
+        self._mbs = context.network.mbs
         self._port = Port(
             name,
             run=self._scenario.name,
-            paths={network.mbs: network.path(name, network.mbs)},
+            paths=self._paths(),
             precision=self._scenario.backhaul.precision,
             max_bytes=self._scenario.backhaul.max_frame_bytes,
         )
@@ -62,7 +75,8 @@ class DmtsslStation(StationRole):
         self._next_seed = 0
         self._held = False
         self._validated = -1
-        self._now_s = 0.0
+        self._reported = False  # the channels of the validation split; those of the test split are sent in each test
+        self._uploaded = False  # the training channels, where the MBS keeps them
         self._pending: tuple[PolicyOutputs, Tensor] | None = None
 
     def prepare(self, progress: Progress | None = None) -> None:
@@ -71,30 +85,74 @@ class DmtsslStation(StationRole):
         scale = 10 ** ((scenario.network.sbs.power_dbm - scenario.radio.noise_dbm) / 20)
         for split in SPLITS:
             report = None if progress is None else (lambda done, total, split=split: progress(split, done, total))
-            raw = station_channels(scenario, self._context.network, self.name, split, progress=report)
+            raw = station_channels(scenario, self._network, self.name, split, progress=report)
             self._channels[split] = torch.from_numpy(raw * raw.dtype.type(scale))
-        self.shape = self._policy_shape()
-        policy_seed = seeds.integer(scenario.seed, "policy", self.name)
-        self.policy = scenario.downlink.policy.build(self.shape, policy_seed).to(self._device)
-        self._flops = flops_per_realisation(self.policy, self.shape)
-        self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=scenario.downlink.learning_rate)
-        self._schedule = None
-        if scenario.downlink.schedule == "one_cycle":
-            self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self._optimiser, max_lr=scenario.downlink.learning_rate, total_steps=scenario.steps
-            )
+        self._build(self._network.stations)
 
     def join(self) -> bytes:
         """Announce the station; with cached channels, upload all training realisations, once."""
         parameters = sum(parameter.numel() for parameter in self.policy.parameters())
-        message = Join(parameters=parameters, flops_per_realisation=self._flops)
+        exchange = Round("setup", self.step)
         bundle = Bundle()
-        bundle.add(self._port.send(message, self._mbs, phase="setup", step=0, now_s=self._now_s))
-        if self._scenario.backhaul.cache_channels:
-            train = self._channels["train"]
-            for first, part in self._parts(train):
+        bundle.add(self._send(Join(parameters=parameters, flops_per_realisation=self._flops), exchange))
+        if self._scenario.backhaul.cache_channels and not self._uploaded:
+            self._uploaded = True
+            for first, part in self._parts(self._channels["train"]):
                 report = ChannelReport(channel=part.numpy(), first=first)
-                bundle.add(self._port.send(report, self._mbs, phase="training", step=0, now_s=self._now_s))
+                bundle.add(self._send(report, Round("training", self.step)))
+        return bundle.pack()
+
+    def reconfigure(self, network: Network, step: int, now_s: float) -> None:
+        """See `StationRole.reconfigure`; where the roster has changed, the head of the loss weights follows it."""
+        if self.name not in network.sites:
+            return
+        cut_off = network.status(self.name) == "isolated"
+        lost = cut_off and self._network.status(self.name) == "active"
+        self._network = network
+        self._port.reroute(self._paths(), down_links(network), self._scenario.backhaul.resend_after_s)
+        if lost and step < self._scenario.steps:
+            self._lose_upload()
+        if cut_off:
+            return
+        self.now_s = max(self.now_s, now_s)
+        if self.step != step:
+            self.step = step
+            self._follow_schedule()
+        if network.stations:
+            self._fit(network.stations)
+
+    def leave(self, reason: str) -> bytes:
+        """See `StationRole.leave`."""
+        bundle = Bundle()
+        bundle.add(self._send(Leave(reason=reason), Round("control", self.step)))
+        return bundle.pack()
+
+    def send_model(self, receiver: str) -> bytes:
+        """Parameters and batch statistics of the policy, always at float32, in as many frames as their limit asks for.
+
+        Raises:
+            RunFailedError: one tensor alone is longer than a frame may be.
+        """
+        room = self._room(receiver)
+        parts: list[dict[str, NDArray[Any]]] = [{}]
+        size = 0
+        for name, tensor in self.policy.state_dict().items():
+            array = tensor.detach().cpu().numpy()
+            entry = array.nbytes + len(name) + 64  # with its key and its place in the frame
+            if entry > room:
+                raise RunFailedError(
+                    f"{self.name}: {name} of the policy takes {entry} bytes, more than a frame of "
+                    f"backhaul.max_frame_bytes {self._scenario.backhaul.max_frame_bytes} carries"
+                )
+            if size + entry > room:
+                parts.append({})
+                size = 0
+            parts[-1][name] = array
+            size += entry
+        bundle = Bundle()
+        for part in parts:
+            message = ModelTransfer(state=part)
+            bundle.add(self._send(message, Round("setup", self.step), precision="float32", receiver=receiver))
         return bundle.pack()
 
     def next_round(self, until: int) -> Round | None:
@@ -118,10 +176,13 @@ class DmtsslStation(StationRole):
             self._next_seed, len(train), self.shape.users, batch, resample_users=self._scenario.channel.resample_users
         )
         channel = take_batch(train, index)
-        self.policy.train()
-        outputs = self.policy(channel.to(self._device))
+        if self._learns:
+            self.policy.train()
+            outputs = self.policy(channel.to(self._device))
+        else:
+            outputs = self.decide(channel)
         self._pending = (outputs, channel)
-        self._now_s += batch * self._flops / self._scenario.network.sbs.mec_flop_per_s
+        self.now_s += batch * self._flops / self._scenario.network.sbs.mec_flop_per_s
         bundle = Bundle()
         if not self._scenario.backhaul.cache_channels:
             bundle.add(self._send(ChannelReport(channel=channel.numpy()), exchange))
@@ -129,16 +190,22 @@ class DmtsslStation(StationRole):
         return bundle.pack()
 
     def absorb(self, bundle: bytes) -> None:
-        """Learn from the MBS's answer: one optimiser step, and the seed of the next batch."""
+        """Learn from the MBS's answer: one optimiser step, and the seed of the next batch; or take over a model."""
+        model: dict[str, NDArray[Any]] = {}
         for frame, arrival_s in Bundle.unpack(bundle):
-            _, message = self._port.receive(frame)
-            self._now_s = max(self._now_s, arrival_s)
+            header, message = self._port.receive(frame)
+            self.now_s = max(self.now_s, arrival_s)
             if isinstance(message, Admit):
-                self._roster, self._next_seed = message.roster, message.next_seed
+                self._next_seed = message.next_seed
             elif isinstance(message, LossFeedback):
                 self._learn(message)
+            elif isinstance(message, ModelTransfer):
+                self._port.annotate(header, Delivery(arrival_s, math.nan, math.nan))
+                model |= message.state
             else:
-                raise RunFailedError(f"{self.name}: no use for a {message.KIND} from {self._mbs}")
+                raise RunFailedError(f"{self.name}: no use for a {message.KIND} from {header.sender}")
+        if model:
+            self._take_over(model)
 
     def measure(self, phase: Phase) -> bytes:
         """Report channels and hard decisions of the validation or test split, at full precision.
@@ -149,9 +216,10 @@ class DmtsslStation(StationRole):
         bundle = Bundle()
         exchange = Round(phase, self.step)
         for first, part in self._parts(channels):
-            if phase == "test" or self.step == 0:
+            if phase == "test" or not self._reported:
                 bundle.add(self._send(ChannelReport(channel=part.numpy(), first=first), exchange, precision="float32"))
             bundle.add(self._send(_message(self.decide(part)), exchange, precision="float32"))
+        self._reported = self._reported or phase == "validation"
         return bundle.pack()
 
     def decide(self, channel_SNTIR: Tensor) -> PolicyOutputs:
@@ -166,8 +234,10 @@ class DmtsslStation(StationRole):
         return {
             "step": self.step,
             "validated": self._validated,
+            "reported": self._reported,
+            "uploaded": self._uploaded,
             "next_seed": self._next_seed,
-            "now_s": self._now_s,
+            "now_s": self.now_s,
             "roster": list(self._roster),
             "policy": self.policy.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -175,11 +245,15 @@ class DmtsslStation(StationRole):
             "port": self._port.state(),
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
+        self._network = network
+        self._port.paths = self._paths()
         self.step, self._validated = int(state["step"]), int(state["validated"])
-        self._next_seed, self._now_s = int(state["next_seed"]), float(state["now_s"])
-        self._roster = tuple(state["roster"])
+        self._reported, self._uploaded = bool(state["reported"]), bool(state["uploaded"])
+        self._next_seed, self.now_s = int(state["next_seed"]), float(state["now_s"])
+        if tuple(state["roster"]) != self._roster:
+            self._build(state["roster"])
         self.policy.load_state_dict(state["policy"])
         self._optimiser.load_state_dict(state["optimiser"])
         if self._schedule:
@@ -191,28 +265,104 @@ class DmtsslStation(StationRole):
         """The station's book since the last call."""
         return self._port.ledger.drain_bytes()
 
+    @property
+    def _learns(self) -> bool:
+        """Whether the station trains; one that was injected to execute a copied model does not."""
+        return self._network.learns(self.name)
+
+    def _paths(self) -> dict[str, tuple[str, ...]]:
+        others = [self._mbs, *self._network.sites]
+        reached = [other for other in others if other != self.name and self._network.reaches(self.name, other)]
+        return {other: self._network.path(self.name, other) for other in reached}
+
     def _send(
-        self, message: ChannelReport | PolicyOutput, exchange: Round, precision: Precision | None = None
+        self, message: Message, exchange: Round, *, precision: Precision | None = None, receiver: str | None = None
     ) -> bytes:
+        to = receiver or self._mbs
         return self._port.send(
-            message, self._mbs, phase=exchange.phase, step=exchange.step, now_s=self._now_s, precision=precision
+            message, to, phase=exchange.phase, step=exchange.step, now_s=self.now_s, precision=precision
         )
+
+    def _lose_upload(self) -> None:
+        """The station has not noticed that it is cut off: what it sends for the next round reaches nobody."""
+        channel = self._channels["train"][: self._scenario.downlink.batch]
+        messages: list[Message] = [_message(self.decide(channel))]
+        if not self._scenario.backhaul.cache_channels:
+            messages.insert(0, ChannelReport(channel=channel.numpy()))
+        for message in messages:
+            self._port.lose(message, self._mbs, phase="training", step=self.step + 1, now_s=self.now_s)
+
+    def _build(self, roster: Sequence[str]) -> None:
+        """Policy, optimiser and schedule for a roster, as they are at the start of a run."""
+        downlink = self._scenario.downlink
+        self._roster = tuple(roster)
+        self.shape = self._policy_shape(len(self._roster))
+        self.policy = self._new_policy(len(self._roster)).to(self._device)
+        self._flops = flops_per_realisation(self.policy, self.shape)
+        self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
+        self._schedule = None
+        if downlink.schedule == "one_cycle":
+            self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
+            )
+
+    def _new_policy(self, stations: int) -> nn.Module:
+        seed = seeds.integer(self._scenario.seed, "policy", self.name)
+        policy: nn.Module = self._scenario.downlink.policy.build(self._policy_shape(stations), seed)
+        return policy
+
+    def _fit(self, roster: Sequence[str]) -> None:
+        """Go on with policy and optimiser in another roster: the rows of the loss weights follow the stations."""
+        old, new = self._roster, tuple(roster)
+        if old == new:
+            return
+        names = station_parameters(self._new_policy, len(old)) if self.shape.loss_weights else frozenset()
+        parameters = [name for name, _ in self.policy.named_parameters()]
+        policy, optimiser = self.policy.state_dict(), self._optimiser.state_dict()
+        schedule = self._schedule.state_dict() if self._schedule else None
+        self._build(new)
+        self.policy.load_state_dict(refit_state(policy, names, old, new))
+        for index, moments in optimiser["state"].items():
+            if parameters[index] in names:
+                for key in ("exp_avg", "exp_avg_sq"):
+                    moments[key] = refit(moments[key], old, new, fresh="zero")
+        self._optimiser.load_state_dict(optimiser)
+        if self._schedule and schedule:
+            self._schedule.load_state_dict(schedule)
+
+    def _follow_schedule(self) -> None:
+        """Let the learning rate be what it is for all others at this step."""
+        if self._schedule and 0 < self.step < self._scenario.steps:
+            before = {"last_epoch": self.step - 1, "_step_count": self.step + 1}
+            self._schedule.load_state_dict({**self._schedule.state_dict(), **before})
+            self._schedule.step()
+
+    def _take_over(self, model: Mapping[str, NDArray[Any]]) -> None:
+        """Copy another station's policy (Algorithm 3); its batch statistics are those of the other site's channels,
+        and are taken anew from the channels here.
+        """
+        self.policy.load_state_dict({name: self._tensor(array) for name, array in model.items()})
+        passes = estimate_batch_statistics(self.policy, self._channels["train"], self._scenario.downlink.batch)
+        self.now_s += passes * self._flops / self._scenario.network.sbs.mec_flop_per_s
 
     def _parts(self, channels: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Realisations in parts that fit a frame, each with the index of its first."""
-        room = self._scenario.backhaul.max_frame_bytes - FRAME_OVERHEAD_BYTES
         outputs = (
             self.shape.subcarriers * self.shape.users * (8 * self.shape.tx_antennas + 4) + 4 * self.shape.loss_weights
         )
         longest = max(channels[0].numel() * channels.element_size(), outputs)
-        size = max(1, min(CHUNK, room // longest))
+        size = max(1, min(CHUNK, self._room(self._mbs) // longest))
         for first in range(0, len(channels), size):
             yield first, channels[first : first + size]
 
-    def _policy_shape(self) -> PolicyShape:
+    def _room(self, receiver: str) -> int:
+        """Bytes of arrays that a frame to `receiver` carries beside its header and the names on its path."""
+        names = sum(len(station) + 2 for station in self._port.paths[receiver])
+        return self._scenario.backhaul.max_frame_bytes - FRAME_OVERHEAD_BYTES - names
+
+    def _policy_shape(self, stations: int) -> PolicyShape:
         scenario = self._scenario
         _, subcarriers, tx_antennas, users, rx_antennas = self._channels["train"].shape
-        stations = scenario.network.sbs.count
         return PolicyShape(
             subcarriers=subcarriers,
             tx_antennas=tx_antennas,
@@ -231,6 +381,13 @@ class DmtsslStation(StationRole):
             )
         outputs, channel = self._pending
         self._pending = None
+        if self._learns:
+            self._descend(outputs, channel, feedback)
+        self._next_seed, self._held = feedback.next_seed, feedback.hold
+        self.step += 1
+
+    def _descend(self, outputs: PolicyOutputs, channel: Tensor, feedback: LossFeedback) -> None:
+        """One backward pass and one step of the optimiser."""
         self._optimiser.zero_grad(set_to_none=True)
         if self._scenario.downlink.feedback == "cut_gradient":
             self._backward_from_cut(outputs, feedback)
@@ -242,9 +399,7 @@ class DmtsslStation(StationRole):
         if self._schedule and self.step + 1 < self._scenario.steps:
             self._schedule.step()
         backward_flops = BACKWARD_OVER_FORWARD * self._scenario.downlink.batch * self._flops
-        self._now_s += backward_flops / self._scenario.network.sbs.mec_flop_per_s
-        self._next_seed, self._held = feedback.next_seed, feedback.hold
-        self.step += 1
+        self.now_s += backward_flops / self._scenario.network.sbs.mec_flop_per_s
 
     def _backward_from_cut(self, outputs: PolicyOutputs, feedback: LossFeedback) -> None:
         pairs = [
@@ -272,6 +427,31 @@ class DmtsslStation(StationRole):
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array.copy()).to(self._device)
+
+
+def estimate_batch_statistics(policy: nn.Module, channels: Tensor, batch: int) -> int:
+    """Take the running statistics of all batch normalisation anew from `channels` [S, N, T, I, R], in one pass.
+
+    Means and variances are averages over batches with equal weights, not the moving averages of training. Returns how
+    many realisations were passed; a policy without batch normalisation is left alone, and 0 returned.
+    """
+    layers = [layer for layer in policy.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        return 0
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    policy.train()
+    passed = 0
+    with torch.no_grad():
+        for part in torch.split(channels, batch):
+            if len(part) > 1:  # a batch of one has no variance
+                policy(part.to(next(policy.parameters()).device))
+                passed += len(part)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    return passed
 
 
 def _message(outputs: PolicyOutputs) -> PolicyOutput:

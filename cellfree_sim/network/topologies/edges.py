@@ -37,7 +37,8 @@ class Edge(Options):
 
 @TOPOLOGIES.register
 class Edges(Topology):
-    """Exactly the links of the list; every station must be reachable over them."""
+    """Exactly the links of the list; every station must be reachable over them. One that joins later links to the
+    nearest station."""
 
     name: Literal["edges"] = "edges"
     links: list[Edge] = Field(

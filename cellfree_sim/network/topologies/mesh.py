@@ -11,7 +11,7 @@ from cellfree_sim.network.base import Link, Place, Topology
 from cellfree_sim.scenario.extensions import TOPOLOGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @TOPOLOGIES.register
@@ -43,13 +43,21 @@ class Mesh(Topology):
     def connect(self, mbs: str, places: Mapping[str, Place]) -> list[Link]:
         """The links of the star, then those of the mesh in stacking order; see the class."""
         stations = [station for station in places if station != mbs]
-        pairs: set[tuple[int, int]] = set()
-        for index, station in enumerate(stations):
-            others = [other for other in range(len(stations)) if other != index]
-            gaps = {other: math.dist(places[station], places[stations[other]]) for other in others}
-            if self.range_m is not None:
-                near = [other for other in others if gaps[other] <= self.range_m]
-            else:
-                near = sorted(others, key=gaps.__getitem__)[: self.neighbours]
-            pairs.update((min(index, other), max(index, other)) for other in near)
-        return [Link(mbs, station) for station in stations] + [Link(stations[a], stations[b]) for a, b in sorted(pairs)]
+        order = {station: index for index, station in enumerate(stations)}
+        chosen = [(station, other) for station in stations for other in self._near(places, station, stations)]
+        pairs = sorted({(min(order[a], order[b]), max(order[a], order[b])) for a, b in chosen})
+        return [Link(mbs, station) for station in stations] + [Link(stations[a], stations[b]) for a, b in pairs]
+
+    def attach(
+        self, mbs: str, places: Mapping[str, Place], links: Sequence[tuple[str, str]], newcomer: str
+    ) -> list[Link]:
+        """The newcomer's link to the macro base station, and those that it chooses by the rule."""
+        stations = [station for station in places if station != mbs]
+        return [Link(mbs, newcomer)] + [Link(other, newcomer) for other in self._near(places, newcomer, stations)]
+
+    def _near(self, places: Mapping[str, Place], station: str, stations: Sequence[str]) -> list[str]:
+        """The small base stations to which one of them links."""
+        gaps = {other: math.dist(places[station], places[other]) for other in stations if other != station}
+        if self.range_m is not None:
+            return [other for other, gap in gaps.items() if gap <= self.range_m]
+        return sorted(gaps, key=gaps.__getitem__)[: self.neighbours]

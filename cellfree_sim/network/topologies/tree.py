@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cellfree_sim.network.base import Link, Place, Topology
+from cellfree_sim.network.base import Link, Place, Topology, nearest
 from cellfree_sim.scenario.extensions import TOPOLOGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @TOPOLOGIES.register
@@ -36,8 +37,20 @@ class Tree(Topology):
         joining = [station for station in places if station != mbs]
         for station in sorted(joining, key=lambda name: math.dist(places[name], places[mbs])):
             free = [parent for parent, count in children.items() if count < self.branching]
-            parent = min(free, key=lambda name: math.dist(places[name], places[station]))
+            parent = nearest(places, station, free)
             links.append(Link(parent, station))
             children[parent] += 1
             children[station] = 0
         return links
+
+    def attach(
+        self, mbs: str, places: Mapping[str, Place], links: Sequence[tuple[str, str]], newcomer: str
+    ) -> list[Link]:
+        """A link to the nearest station with fewer than `branching` children; where none has, to the nearest one.
+
+        (None has where those that could take a child have left or are cut off.)
+        """
+        ends = Counter(name for link in links for name in link)
+        parents = [name for name in places if name != newcomer]
+        free = [name for name in parents if ends[name] - (name != mbs) < self.branching]
+        return [Link(nearest(places, newcomer, free or parents), newcomer)]

@@ -29,15 +29,24 @@ class _Plan(NamedTuple):
     name: str
     draw: Callable[[RunData], mpl.Figure | None]
     caption: str
+    caption_of_events: str = ""  # added where something happened to the network
 
 
 PLANS = (
-    _Plan("topology", topology.draw, "The network. Lines are backhaul links, the wider the more bytes they carried."),
+    _Plan(
+        "topology",
+        topology.draw,
+        "The network. Lines are backhaul links, the wider the more bytes they carried.",
+        " It is drawn as it was at the end of the run.",
+    ),
     _Plan(
         "training",
         training.draw,
         "Sum rate on the training batches and on the validation split, with test means: a star for the "
         "learned algorithm, level lines for the references; joint loss.",
+        " Test means are those of the network as it was at the end. Where its stations changed, the validation curve "
+        "jumps from a hollow point (before) to a filled one (after); lanes name the events, a bar is what a restart "
+        "did again.",
     ),
     _Plan(
         "rates", distributions.draw_cdf, "Rates on the held-out test realisations, empirical distribution functions."
@@ -49,7 +58,12 @@ PLANS = (
         "the mean with its 95 % confidence interval.",
     ),
     _Plan("backhaul", traffic.draw, "Bytes on the wire. Frames that cross several links count on each of them in (b)."),
-    _Plan("simulated-time", simulated_time.draw, "Simulated time of each training round on its critical path."),
+    _Plan(
+        "simulated-time",
+        simulated_time.draw,
+        "Simulated time of each training round on its critical path.",
+        " Thin lines are events.",
+    ),
 )
 
 
@@ -82,7 +96,8 @@ def draw_figures(run: RunData) -> list[Figure]:
                 else:
                     write_atomically(path, _render(figure, ending))
             if figure is not None:
-                drawn.append(Figure(plan.name, plan.caption, _render(figure, "svg").decode()))
+                caption = plan.caption + (plan.caption_of_events if run.happened else "")
+                drawn.append(Figure(plan.name, caption, _render(figure, "svg").decode()))
     return drawn
 
 

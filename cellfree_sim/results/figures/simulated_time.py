@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellfree_sim.results.analysis import TIME_PARTS, RunData, round_times
-from cellfree_sim.results.figures import style
+from cellfree_sim.results.figures import events, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,13 +41,16 @@ def draw(run: RunData) -> Figure | None:
     axes.set_xlabel("training step")
     axes.set_ylabel("simulated time of a round (ms)")
     axes.grid(axis="y")
+    marks = events.marks(run)
+    if marks:
+        events.draw_lines(axes, marks, zorder=3)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),
         ncols=3,
         columnspacing=1.2,
         handlelength=1.0,
-        title="mean of a round",
+        title="mean of a round" + ("; thin lines: events" if marks else ""),
         alignment="left",
     )
     return figure

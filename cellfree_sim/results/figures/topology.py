@@ -12,7 +12,7 @@ from cellfree_sim.results.figures import style
 from cellfree_sim.results.formats import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,14 +23,28 @@ MAP_WIDTH_IN = 2.95
 SHORT_PT = 60.0  # a label on a link shorter than this would hide it, and stands beside it
 NAME_SIDES = tuple(math.pi * quarter / 4 for quarter in (2, -2, 0, 4, 1, 3, -1, -3))  # most wanted first
 THINNEST_PT, THICKEST_PT = 0.8, 4.0
+LEGEND_COLUMNS, LEGEND_ROW_IN = 3, 0.16
+CUT, SLOWED = "cut", "slowed"
+DASHES: dict[str, Any] = {CUT: (0, (4, 2.5)), SLOWED: (0, (6, 1.5, 1, 1.5))}
+LINK_COLOURS = {CUT: style.BLACK, SLOWED: style.PURPLE}
 
 
 class Link(NamedTuple):
-    """A backhaul link: its ends, where they stand (m), and the bytes it carried in both directions together."""
+    """A backhaul link: its ends, where they stand (m), and the bytes it carried in both directions together.
+
+    `state` is "cut", "slowed", or "" for one that is as it was built.
+    """
 
     ends: tuple[str, str]
     places: tuple[tuple[float, float], tuple[float, float]]
     bytes: int
+    state: str = ""
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Half way between its ends."""
+        (ax, ay), (bx, by) = self.places
+        return (ax + bx) / 2, (ay + by) / 2
 
 
 def draw(run: RunData) -> Figure | None:
@@ -45,11 +59,15 @@ def draw(run: RunData) -> Figure | None:
     figure, axes = style.new_figure(style.COLUMN_IN, height_in + (0.35 if len(links) > LABELLED_LINKS else 0))
     _frame(axes, area_m)
     colours = _draw_links(axes, links)
-    handles = [_draw_users(axes, [node for node in nodes.values() if node["kind"] == "user"])]
-    handles += [_draw_stations(axes, stations, kind) for kind in ("sbs", "mbs")]
-    figure.legend(
-        handles=[handle for handle in handles if handle], loc="outside lower center", ncols=3, handletextpad=0.3
-    )
+    drawn = [
+        _draw_users(axes, [node for node in nodes.values() if node["kind"] == "user"]),
+        *_draw_stations(axes, stations),
+        _ring(axes, run, stations),
+        *_changed_links(axes, links),
+    ]
+    handles = [handle for handle in drawn if handle]
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * ((len(handles) - 1) // LEGEND_COLUMNS))
+    figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, handletextpad=0.3)
     figure.draw_without_rendering()
     places = [(node["x_m"], node["y_m"]) for node in stations]
     _label_links(axes, links, places)
@@ -82,7 +100,9 @@ def _links(run: RunData, nodes: dict[str, dict[str, Any]]) -> list[Link]:
     for edge in run.topology.get("links", run.topology.get("edges", [])):
         ends = (edge["source"], edge["target"])
         places = tuple((nodes[end]["x_m"], nodes[end]["y_m"]) for end in ends)
-        found.append(Link(ends, (places[0], places[1]), carried.get(frozenset(ends), 0)))
+        slowed = "built_capacity_bps" in edge or "built_latency_s" in edge
+        state = CUT if not edge.get("up", True) else SLOWED if slowed else ""
+        found.append(Link(ends, (places[0], places[1]), carried.get(frozenset(ends), 0), state))
     return sorted(found, key=lambda link: link.bytes)
 
 
@@ -112,11 +132,16 @@ def _draw_links(axes: Axes, links: Sequence[Link]) -> Any:
     if not links:
         return None
     most = max(link.bytes for link in links)
-    used = [link for link in links if link.bytes]
-    idle = [link for link in links if not link.bytes]
+    used = [link for link in links if link.bytes and not link.state]
+    idle = [link for link in links if not link.bytes and not link.state]
     colours = LinearSegmentedColormap.from_list("carried", ["#C5DCEE", "#6AA9D6", style.BLUE])
     thickest = THICKEST_PT * min(1.0, math.sqrt(LABELLED_LINKS / len(links)))
     thinnest = min(THINNEST_PT, thickest / 2)
+    for state in DASHES:
+        own = [link for link in links if link.state == state]
+        widths = [max(1.0, thickest * link.bytes / most) if most and state == SLOWED else 1.0 for link in own]
+        look = {"colors": LINK_COLOURS[state], "linestyles": DASHES[state], "zorder": 1.6, "label": f"_{state}"}
+        axes.add_collection(LineCollection([link.places for link in own], linewidths=widths, **look))
     scale = ScalarMappable(Normalize(0, most / 1e6), colours)
     axes.add_collection(
         LineCollection(
@@ -145,16 +170,70 @@ def _draw_users(axes: Axes, users: list[dict[str, Any]]) -> Any:
     )  # fmt: skip
 
 
-def _draw_stations(axes: Axes, stations: list[dict[str, Any]], kind: str) -> Any:
-    own = [station for station in stations if station["kind"] == kind]
+def _draw_stations(axes: Axes, stations: list[dict[str, Any]]) -> list[Any]:
+    """Marks for each kind of station that there is: hollow ones take no part any more."""
+    size = _station_size(stations)
+    kinds = {
+        "SBS": ("^", size, style.VERMILION, "white", 3.0),
+        "MBS": ("s", 64.0, style.BLACK, "white", 2.9),
+        "isolated SBS": ("^", size, "white", style.VERMILION, 3.0),
+        "removed SBS": ("^", size, "white", style.GREY, 3.0),
+    }
+    handles = []
+    for label, (marker, area, face, edge, zorder) in kinds.items():
+        own = [station for station in stations if _kind(station) == label]
+        if own:
+            handles.append(
+                axes.scatter(
+                    [station["x_m"] for station in own], [station["y_m"] for station in own], s=area, marker=marker,
+                    color=face, edgecolors=edge, linewidths=0.7 if edge == "white" else 1.0, zorder=zorder, label=label,
+                )
+            )  # fmt: skip
+    return handles
+
+
+def _kind(station: Mapping[str, Any]) -> str:
+    if station["kind"] == "mbs":
+        return "MBS"
+    status = station.get("status")
+    return f"{status} SBS" if status in ("isolated", "removed") else "SBS"
+
+
+def _station_size(stations: Sequence[Mapping[str, Any]]) -> float:
+    """Area of the mark of an SBS, square points."""
+    return 46.0 if sum(station["kind"] == "sbs" for station in stations) <= NAMED_STATIONS else 14.0
+
+
+def _ring(axes: Axes, run: RunData, stations: list[dict[str, Any]]) -> Any:
+    """A ring around each station that was injected."""
+    from matplotlib.lines import Line2D
+
+    came = {event["station"] for event in run.happened if event["event"] == "inject_sbs"}
+    own = [station for station in stations if station["id"] in came]
     if not own:
         return None
-    look = {"mbs": ("s", style.BLACK, "MBS"), "sbs": ("^", style.VERMILION, "SBS")}[kind]
-    size = {"mbs": 64.0, "sbs": 46.0 if len(own) <= NAMED_STATIONS else 14.0}[kind]
-    return axes.scatter(
-        [station["x_m"] for station in own], [station["y_m"] for station in own], s=size, marker=look[0], color=look[1],
-        edgecolors="white", linewidths=0.7, zorder=3 if kind == "sbs" else 2.9, label=look[2],
+    axes.scatter(
+        [station["x_m"] for station in own], [station["y_m"] for station in own], s=3.2 * _station_size(stations),
+        marker="o", facecolors="none", edgecolors=style.GREEN, linewidths=1.1, zorder=3.1, label="injected",
     )  # fmt: skip
+    look: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none", "markeredgewidth": 1.1}
+    return Line2D([], [], color=style.GREEN, linestyle="none", label="injected SBS", **look)
+
+
+def _changed_links(axes: Axes, links: Sequence[Link]) -> list[Any]:
+    """Legend entries for links that are cut or slowed, and a cross on each cut one."""
+    from matplotlib.lines import Line2D
+
+    cut = [link.middle for link in links if link.state == CUT]
+    look: dict[str, Any] = {"color": style.BLACK, "marker": "x", "markersize": 4.5, "markeredgewidth": 1.1}
+    if cut:
+        axes.plot([x for x, _ in cut], [y for _, y in cut], linestyle="none", zorder=2.5, label="_cut at", **look)
+    looks = {CUT: look, SLOWED: {"color": LINK_COLOURS[SLOWED]}}
+    return [
+        Line2D([], [], linestyle=DASHES[state], linewidth=1.1, label=f"{state} link", **looks[state])
+        for state in DASHES
+        if any(link.state == state for link in links)
+    ]
 
 
 def _label_links(axes: Axes, links: Sequence[Link], stations: Sequence[tuple[float, float]]) -> None:
@@ -175,10 +254,10 @@ def _label_links(axes: Axes, links: Sequence[Link], stations: Sequence[tuple[flo
 
 
 def _beside(axes: Axes, link: Link) -> tuple[float, float]:
-    """How far a label stands from its link, points: on it, or under it where the link is short."""
+    """How far a label stands from its link, points: on it, or under it where the link is short, or has a cross."""
     (ax, ay), (bx, by) = axes.transData.transform(link.places) * 72 / axes.figure.dpi
     length = math.hypot(bx - ax, by - ay)
-    if length >= SHORT_PT:
+    if length >= SHORT_PT and link.state != CUT:
         return 0.0, 0.0
     across = (-(by - ay) / length, (bx - ax) / length)
     away = -1 if across[1] > 0 else 1

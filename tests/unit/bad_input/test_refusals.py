@@ -297,6 +297,98 @@ EXTENSIONS = [
     ),
 ]
 
+EVENTS = [
+    broken(
+        "events are no list", "events: {at_step: 1, fail_mbs: before}\n", ":1:9: events: found a mapping; allowed: a "
+    ),
+    broken("event without a step", "events: [{fail_sbs: sbs-0}]\n", ":1:10: events[0].at_step: is missing; allowed: "),
+    broken(
+        "event before the start",
+        "events: [{at_step: -1, fail_mbs: before}]\n",
+        ":1:20: events[0].at_step: found -1; allowed: a whole number of at least 0",
+    ),
+    broken(
+        "event after the end",
+        "events: [{at_step: 151, fail_mbs: before}]\n",
+        ":1:20: events[0].at_step: found 151; allowed: at most 150, the training steps",
+    ),
+    broken(
+        "event without action", "events: [{at_step: 1}]\n", ":1:10: events[0]: found no action; allowed: one of inj"
+    ),
+    broken(
+        "two actions at once",
+        "events:\n  - {at_step: 1, fail_mbs: before}\n  - {at_step: 1, fail_mbs: before, cut_link: [mbs, sbs-0]}\n",
+        "s.yaml:3:5: events[1]: found fail_mbs and cut_link; allowed: one of inject_sbs, ",
+    ),
+    broken(
+        "action misspelt", "events: [{at_step: 1, cut_links: [a, b]}]\n", ":1:23: events[0].cut_links: ", "cut_link'?"
+    ),
+    broken(
+        "option of an action misspelt",
+        "events: [{at_step: 1, inject_sbs: {position_m: [1, 2], transfers: none}}]\n",
+        ":1:56: events[0].inject_sbs.transfers: unknown key; allowed: position_m,",
+        "did you mean 'transfer'?",
+    ),
+    broken(
+        "moment misspelt", "events: [{at_step: 1, fail_mbs: durin}]\n", "events[0].fail_mbs: found 'durin'", "during'?"
+    ),
+    broken(
+        "transfer misspelt",
+        "events: [{at_step: 1, inject_sbs: {position_m: [1, 2], transfer: closest}}]\n",
+        ":1:66: events[0].inject_sbs.transfer: found 'closest'; allowed: nearest, farthest, random, none",
+    ),
+    broken(
+        "link of one end", "events: [{at_step: 1, cut_link: [mbs]}]\n", ":1:33: events[0].cut_link: found a list of 1"
+    ),
+    broken(
+        "link slowed by nothing",
+        "events: [{at_step: 1, slow_link: {between: [mbs, sbs-0]}}]\n",
+        ":1:34: events[0].slow_link: found neither capacity_bps nor latency_s; allowed: one of them",
+    ),
+    broken(
+        "no time to restart", "restart_timeout_s: 0\n", ":1:20: restart_timeout_s: found 0; allowed: a number above 0"
+    ),
+    broken("failure misspelt", "on_failure: dorp\n", ":1:13: on_failure: found 'dorp'; allowed: ", "mean 'drop'?"),
+    override(
+        "end before an event", "events=[{at_step: 3, fail_mbs: before}]", ": events[0].at_step: found 3; allowed: at"
+    ),
+    broken(
+        "injection outside",
+        GOOD + "events:\n  - at_step: 1\n    inject_sbs: {position_m: [500, 2]}\n",
+        "s.yaml:12:30: events[0].inject_sbs.position_m: found [500, 2]; allowed: x in [0, 100]",
+    ),
+    broken(
+        "injection on top",
+        GOOD + "events: [{at_step: 1, inject_sbs: {position_m: [25, 50]}}]\n",
+        "s.yaml:10:48: events[0].inject_sbs.position_m: found [25, 50], where station 'sbs-0' stands",
+    ),
+    broken(
+        "injection of a name that is taken",
+        GOOD + "events: [{at_step: 1, inject_sbs: {position_m: [1, 2], name: sbs-1}}]\n",
+        "s.yaml:10:62: events[0].inject_sbs.name: found 'sbs-1', which is active; allowed: a name that no",
+    ),
+    broken(
+        "removal of nobody",
+        GOOD + "events: [{at_step: 1, remove_sbs: sbs-7}]\n",
+        "s.yaml:10:35: events[0].remove_sbs: there is no station 'sbs-7'; there are sbs-0, sbs-1",
+    ),
+    broken(
+        "removal of all",
+        GOOD + "events: [{at_step: 1, remove_sbs: sbs-0}, {at_step: 2, remove_sbs: sbs-1}]\n",
+        "s.yaml:10:68: events[1].remove_sbs: station 'sbs-1' is the last one that serves users",
+    ),
+    broken(
+        "cut of no link",
+        GOOD + "events: [{at_step: 1, cut_link: [sbs-0, sbs-1]}]\n",
+        "s.yaml:10:33: events[0].cut_link: there is no link between 'sbs-0' and 'sbs-1'; 'sbs-0' is linked to mbs",
+    ),
+    broken(
+        "repair of a whole link",
+        GOOD + "events: [{at_step: 1, restore_link: [mbs, sbs-0]}]\n",
+        "s.yaml:10:37: events[0].restore_link: the link between 'mbs' and 'sbs-0' is neither cut nor slowed down",
+    ),
+]
+
 OVERRIDES = [
     override("no equals sign", "downlink.epochs", ": found no '='; allowed: --set key=value"),
     override("no key", "=5", ": found key ''; allowed: a dotted path"),
@@ -330,8 +422,8 @@ OVERRIDES = [
 
 COMMANDS = [
     command("nothing", "", "the following arguments are required: COMMAND; see 'cellfree --help'"),
-    command("unknown command", "rnu s.yaml", "unknown command 'rnu'; allowed: run, status", "did you mean 'run'?"),
-    command("command of a later issue", "inject --position 1,2", "unknown command 'inject'; allowed: run"),
+    command("unknown command", "rnu s.yaml", "unknown command 'rnu'; allowed: run, inject", "did you mean 'run'?"),
+    command("command of a later issue", "watch", "unknown command 'watch'; allowed: run, inject"),
     command("unknown action", "scenarios lst", "unknown command 'lst'; allowed: list, show", "did you mean 'list'?"),
     command("no scenario", "run", "run: SCENARIO is missing; allowed: a YAML file"),
     command("empty scenario", "run ''", "run: SCENARIO is missing; allowed: a YAML file"),
@@ -340,8 +432,28 @@ COMMANDS = [
     command(
         "resume with a seed",
         "run --resume x --seed 2",
-        "leave out SCENARIO, --out, --engine, --seed, --set and --detach",
+        "leave out SCENARIO, --out, --engine, --seed, --set, --detach and --dry-run",
     ),
+    command("plan and detach", "run s.yaml --dry-run --detach", "--dry-run starts nothing; leave out --detach"),
+    command("inject nowhere", "inject", "the following arguments are required: --position"),
+    command("one number", "inject --position 75", "--position: found '75'; allowed: X,Y in metres, such as 75,75"),
+    command("three numbers", "inject --position 1,2,3", "--position: found '1,2,3'; allowed: X,Y in metres"),
+    command("no numbers", "inject --position north,east", "--position: found 'north,east'; allowed: X,Y"),
+    command("not finite", "inject --position nan,1", "--position: found 'nan,1'; allowed: X,Y in metres"),
+    command("negative and odd", "inject --position -5;7", "--position: found '-5;7'; allowed: X,Y in metres"),
+    command(
+        "unknown transfer",
+        "inject --position 1,2 --transfer nearst",
+        "--transfer 'nearst'; allowed: nearest, farthest, random, none; did you mean 'nearest'?",
+    ),
+    command("unknown after", "inject --position 1,2 --after x", "--after 'x'; allowed: fine-tune, execute"),
+    command("inject into nothing", "inject --position 1,2", "no run is running in runs; give the folder of one"),
+    command("inject into no run", "inject --position 1,2 --run nowhere", "nowhere: there is no such run"),
+    command("no address", "status --address here", "--address here: expected host:port of a Ray cluster's GCS"),
+    command("inject at auto", "inject --position 1,2 --address auto", "--address auto: expected host:port"),
+    command("remove nothing", "remove", "the following arguments are required: SBS"),
+    command("remove from no run", "remove sbs-1 --run nowhere", "nowhere: there is no such run"),
+    command("remove two", "remove sbs-1 sbs-2", "one argument too many: 'sbs-2'"),
     command("status of nothing", "status --run nowhere", "nowhere: there is no such run"),
     command("status of a folder", "status --run .", ": is no run folder, it has no scenario.yaml and no run.log"),
     command("stop nothing", "stop", "no run is running in runs; give the folder of one"),
@@ -371,7 +483,7 @@ COMMANDS = [
     command("unknown benchmark", "bench trainin", "unknown benchmark 'trainin'; allowed: ", "mean 'training'?"),
 ]
 
-CASES = [*FILES, *KEYS, *VALUES, *EXTENSIONS, *OVERRIDES, *COMMANDS]
+CASES = [*FILES, *KEYS, *VALUES, *EXTENSIONS, *EVENTS, *OVERRIDES, *COMMANDS]
 
 
 @pytest.fixture

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellfree_sim.channel import check_channels, station_channels
+from cellfree_sim.channel import check_channels, outside_notes, station_channels
 from cellfree_sim.channel.models.rayleigh import Rayleigh
+from cellfree_sim.channel.station import channel_request
 from cellfree_sim.errors import ChannelError
 from cellfree_sim.network import build_network, draw_users
+from cellfree_sim.network.changes import with_admitted, with_joining, without
 
 
 def all_channels(scenario, split="train"):
@@ -59,3 +61,19 @@ def test_a_channel_that_is_not_finite_is_named(small_scenario, monkeypatch):
 
 def test_a_model_without_needs_fits_every_scenario(small_scenario):
     check_channels(small_scenario())
+
+
+def test_stations_that_come_and_go_change_no_channel_and_no_index(small_scenario):
+    scenario = small_scenario()
+    before = build_network(scenario)
+    after, name = with_joining(scenario, without(before, "sbs-0"), None, (75, 75), learns=True)
+    after = with_admitted(after, name)
+    for station in ("sbs-1", "sbs-2"):
+        there, here = (station_channels(scenario, network, station, "test") for network in (before, after))
+        assert np.array_equal(there, here)
+    requests = [channel_request(scenario, after, station, "test") for station in after.stations]
+    assert [(request.station_index, request.stations) for request in requests] == [(1, 4), (2, 4), (3, 4)]
+
+
+def test_a_model_that_reads_no_file_leaves_no_folder(small_scenario, tmp_path):
+    assert outside_notes(small_scenario(), tmp_path) == []

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from scipy.io import savemat
 
-from cellfree_sim.channel import check_channels, station_channels
+from cellfree_sim.channel import check_channels, outside_notes, station_channels
 from cellfree_sim.errors import ChannelError, ScenarioError
 from cellfree_sim.network import build_network
 from cellfree_sim.scenario import load_scenario
@@ -130,6 +130,26 @@ def test_an_hdf5_variable_may_lie_in_a_group_and_the_file_may_hold_more(scenario
     save_hdf5(tmp_path / "t.dat", run__first=values)
     channels = channels_of(scenario_of("t.dat", format="hdf5", variable="run/first"))
     assert np.array_equal(channels, values[:60, :3])
+
+
+def test_a_file_outside_the_scenarios_folder_is_told(tmp_path):
+    home = tmp_path / "scenarios"
+    (home / "data").mkdir(parents=True)
+    for folder in (home / "data", tmp_path):
+        np.savez(folder / "t.npz", channel=recorded())
+    (home / "data" / "link.npz").symlink_to(tmp_path / "t.npz")
+    text = "channel: {model: {name: trace, path: %s}, realisations: {train: 40, validation: 8, test: 12}}\n"
+    scenario_file = home / "s.yaml"
+    for path, outside in (
+        ("data/t.npz", False),
+        ("../t.npz", True),
+        (tmp_path / "t.npz", True),
+        ("data/link.npz", True),
+    ):
+        scenario_file.write_text(text % path + "downlink: {batch: 20}\n")
+        notes = outside_notes(load_scenario(scenario_file), home)
+        expected = f"channel.model.path: {tmp_path / 't.npz'} is outside the scenario's folder {home}"
+        assert notes == ([expected] if outside else [])
 
 
 def test_a_relative_path_starts_at_the_scenarios_folder(tmp_path, monkeypatch):

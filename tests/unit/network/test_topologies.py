@@ -9,6 +9,7 @@ import pytest
 
 from cellfree_sim.errors import ScenarioError
 from cellfree_sim.network import build_network
+from cellfree_sim.network.changes import with_joining, with_link_cut, without
 from cellfree_sim.scenario.extensions import TOPOLOGIES
 
 LINE = {"mbs": (0.0, 0.0, 25.0)} | {f"sbs-{i}": (10.0 * (i + 1), 0.0, 25.0) for i in range(5)}
@@ -106,3 +107,47 @@ def test_edges_that_make_no_network_are_refused_by_name(small_scenario, links, m
 def test_edges_that_are_no_links_are_refused(links):
     with pytest.raises(ValueError, match="links"):
         TOPOLOGIES.create("edges", links=links)
+
+
+def attached(name, places, existing, **options):
+    links = TOPOLOGIES.create(name, **options).attach("mbs", places, existing, "new")
+    assert all(link.b == "new" for link in links)
+    return [link.a for link in links]
+
+
+def test_a_newcomer_to_a_star_links_to_the_mbs():
+    assert attached("star", LINE | {"new": (55.0, 0, 25)}, pairs("star")) == ["mbs"]
+
+
+def test_a_newcomer_to_a_tree_links_to_the_nearest_station_with_room():
+    chain = pairs("tree", branching=1)
+    assert attached("tree", LINE | {"new": (1.0, 0, 25)}, chain, branching=1) == ["sbs-4"], "only the end has room"
+    assert attached("tree", LINE | {"new": (21.0, 0, 25)}, chain, branching=2) == ["sbs-1"]
+    full = [*chain, ("sbs-1", "gone")]
+    assert attached("tree", LINE | {"new": (21.0, 0, 25)}, full, branching=2) == ["sbs-2"], "its switch takes a slot"
+    places = {"mbs": LINE["mbs"], "sbs-0": LINE["sbs-0"], "new": (9.0, 0, 25)}
+    assert attached("tree", places, chain, branching=1) == ["sbs-0"], "the end of the chain has left"
+
+
+def test_a_newcomer_to_a_mesh_chooses_as_the_others_did():
+    places = LINE | {"new": (24.0, 0, 25)}
+    assert attached("mesh", places, pairs("mesh")) == ["mbs", "sbs-1", "sbs-2"]
+    assert attached("mesh", places, pairs("mesh"), range_m=16.5) == ["mbs", "sbs-0", "sbs-1", "sbs-2", "sbs-3"]
+    assert attached("mesh", places, pairs("mesh"), range_m=1.0) == ["mbs"]
+
+
+def test_a_newcomer_to_given_links_links_to_the_nearest_station():
+    links = [["mbs", "sbs-0"]]
+    assert attached("edges", LINE | {"new": (24.0, 0, 25)}, [("mbs", "sbs-0")], links=links) == ["sbs-1"]
+    assert attached("edges", LINE | {"new": (-9.0, 0, 25)}, [("mbs", "sbs-0")], links=links) == ["mbs"]
+
+
+@pytest.mark.parametrize("name", [name for name in TOPOLOGIES.names() if name != "edges"])
+def test_a_newcomer_links_to_no_station_that_left_or_is_cut_off(small_scenario, name):
+    scenario = small_scenario(**{"backhaul.topology": name})
+    network = without(build_network(scenario), "sbs-2")
+    for a, b in [link for link in network.links() if "sbs-1" in link]:
+        network = with_link_cut(network, a, b)
+    network, new = with_joining(scenario, network, None, (74, 26), learns=True)
+    assert not network.graph.has_edge(new, "sbs-1") and not network.graph.has_edge(new, "sbs-2")
+    assert network.reaches(new, "mbs") and network.capacity_bps(new, next(iter(network.graph[new]))) == 10e9

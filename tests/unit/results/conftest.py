@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cellfree_sim.results import RunFolder, build_report
@@ -27,6 +29,42 @@ downlink:
   loss_scheme: {{name: penalty, weight: 20.0}}
 """
 LINK = {"capacity_bps": 1e10, "latency_s": 5e-4, "kind": "backhaul"}
+
+
+class Page(HTMLParser):
+    """Tables by caption, as rows of text; all text; every tag and attribute."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[str]]] = {}
+        self.text, self.tags = "", []
+        self._caption, self._open = "", ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open = tag
+        if tag == "caption":
+            self._caption = ""
+        elif tag == "tr":
+            self.tables.setdefault(self._caption, []).append([])
+        elif tag in ("td", "th"):
+            self.tables[self._caption][-1].append("")
+
+    def handle_endtag(self, tag):
+        self._open = ""
+
+    def handle_data(self, data):
+        self.text += data
+        if self._open == "caption":
+            self._caption += data
+        elif self._open in ("td", "th"):
+            self.tables[self._caption][-1][-1] += data
+
+    def table(self, caption: str) -> pd.DataFrame:
+        head, *rows = self.tables[caption]
+        return pd.DataFrame(rows, columns=head).set_index(head[0])
 
 
 def topology(stations: int, users: int) -> dict[str, Any]:
@@ -129,6 +167,59 @@ def write_run(
     return folder
 
 
+def change_network(folder: RunFolder) -> RunFolder:
+    """Let a made-up run be one in which the network changed: the records that such a run leaves."""
+    graph = folder.topology()
+    nodes, links = ({key(each): each for each in graph[name]} for name, key in (("nodes", _id), ("links", _ends)))
+    for name in ("sbs-0", "sbs-1", "sbs-2"):
+        nodes[name] |= {"status": "active", "learns": True}
+    nodes["sbs-0"]["status"], nodes["sbs-1"]["status"] = "removed", "isolated"
+    links["mbs", "sbs-1"]["up"] = False
+    links["mbs", "sbs-2"] |= {"capacity_bps": 2e6, "built_capacity_bps": 1e10}
+    new = {"id": "sbs-3", "x_m": 75.0, "y_m": 75.0, "status": "active", "learns": False}
+    graph["nodes"].append(nodes["sbs-2"] | new)
+    graph["links"].append({"source": "mbs", "target": "sbs-3", **LINK})
+    folder.write_topology(graph)
+    injection = {"station": "sbs-3", "position": [75.0, 75.0], "nearest": "sbs-1", "donor": "sbs-1"}
+    injection |= {"transfer": "nearest", "after": "execute", "at_step": 5, "transfer_bytes": 151218}
+    injection |= {"sum_rate_before": 11.2346, "sum_rate_after": 17.8912, "sum_rate_end": 21.5, "seconds": 0.3699}
+    summary = folder.summary()
+    summary["downlink"]["injection"] = [injection | {"simulated_seconds": 0.058161}]
+    summary["backhaul"] |= {"retransmissions": {"frames": 31, "bytes": 4_000_000}}
+    removal = {"station": "sbs-0", "sum_rate_before": 20.5, "sum_rate_after": 14.25}
+    summary["events"] = [
+        {"event": "slow_link", "at_step": 0, "link": ["mbs", "sbs-2"], "capacity_bps": 2e6, "latency_s": 5e-4},
+        {"event": "inject_sbs", "at_step": 5, "station": "sbs-3", "donor": "sbs-1"},
+        {"event": "restart", "stations": ["mbs", "sbs-1"], "at_step": 9, "from_step": 6, "seconds": 1.25},
+        {"event": "remove_sbs", "at_step": 10, **removal},
+        {"event": "cut_link", "at_step": 12, "link": ["mbs", "sbs-1"], "isolated": ["sbs-1"]},
+        {"event": "remove_sbs", "at_step": 15, "refused": "station 'sbs-9' is unknown"},
+    ]
+    folder.write_summary(summary)
+    return folder
+
+
+def _id(node: dict[str, Any]) -> str:
+    return str(node["id"])
+
+
+def _ends(link: dict[str, Any]) -> tuple[str, str]:
+    return link["source"], link["target"]
+
+
+@pytest.fixture
+def changed_folder(run_folder: RunFolder) -> RunFolder:
+    """A run whose network changed."""
+    return change_network(run_folder)
+
+
+@pytest.fixture(scope="session")
+def changed_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The report of such a run."""
+    folder = change_network(write_run(tmp_path_factory.mktemp("changed") / "run"))
+    return Page(build_report(folder.path))
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> RunFolder:
     return write_run(tmp_path / "run")
@@ -140,3 +231,9 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = write_run(tmp_path_factory.mktemp("reported") / "run", name="'<b>&\"net'")
     build_report(folder.path)
     return folder
+
+
+@pytest.fixture(scope="session")
+def read_page() -> type[Page]:
+    """Reads a report: a call with its path gives a `Page`."""
+    return Page

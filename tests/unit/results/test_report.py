@@ -4,7 +4,6 @@ import math
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
@@ -19,45 +18,9 @@ from cellfree_sim.results.report_tables import station_table
 FIGURES = ["backhaul", "paired", "rates", "simulated-time", "topology", "training"]
 
 
-class Page(HTMLParser):
-    """Tables by caption, as rows of text; all text; every tag and attribute."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tables: dict[str, list[list[str]]] = {}
-        self.text, self.tags = "", []
-        self._caption, self._open = "", ""
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        self._open = tag
-        if tag == "caption":
-            self._caption = ""
-        elif tag == "tr":
-            self.tables.setdefault(self._caption, []).append([])
-        elif tag in ("td", "th"):
-            self.tables[self._caption][-1].append("")
-
-    def handle_endtag(self, tag):
-        self._open = ""
-
-    def handle_data(self, data):
-        self.text += data
-        if self._open == "caption":
-            self._caption += data
-        elif self._open in ("td", "th"):
-            self.tables[self._caption][-1][-1] += data
-
-    def table(self, caption: str) -> pd.DataFrame:
-        head, *rows = self.tables[caption]
-        return pd.DataFrame(rows, columns=head).set_index(head[0])
-
-
 @pytest.fixture(scope="module")
-def page(reported: RunFolder) -> Page:
-    return Page(reported.report_path)
+def page(reported, read_page):
+    return read_page(reported.report_path)
 
 
 def number(text: str) -> float:
@@ -172,7 +135,7 @@ def test_the_report_can_be_made_again_from_the_files_alone(reported):
     assert {path: path.read_bytes() for path in reported.path.rglob("*") if path.is_file()} == before
 
 
-def test_an_interrupted_run_has_a_report_of_what_it_left(tmp_path, run_folder):
+def test_an_interrupted_run_has_a_report_of_what_it_left(tmp_path, run_folder, read_page):
     folder = RunFolder.create(tmp_path / "cut", "cut", pd.Timestamp("2026-05-04T12:00Z").to_pydatetime())
     folder.write_scenario(run_folder.scenario_text())
     folder.write_topology(run_folder.topology())
@@ -180,7 +143,7 @@ def test_an_interrupted_run_has_a_report_of_what_it_left(tmp_path, run_folder):
     for row in run_folder.metrics().query("phase == 'training' and step <= 3").to_dict("records"):
         writer.append(row)
     writer.flush()
-    page = Page(build_report(folder.path))
+    page = read_page(build_report(folder.path))
     writer.close()
     assert "unfinished" in page.text
     assert "there are no held-out rates" in page.text
@@ -188,11 +151,11 @@ def test_an_interrupted_run_has_a_report_of_what_it_left(tmp_path, run_folder):
     assert sorted(path.stem for path in folder.figures_path.glob("*.png")) == ["simulated-time", "topology", "training"]
 
 
-def test_a_run_that_had_not_begun_to_train_has_a_report(tmp_path, run_folder):
+def test_a_run_that_had_not_begun_to_train_has_a_report(run_folder, read_page):
     for path in run_folder.path.iterdir():
         if path.name not in ("scenario.yaml", "run.log"):
             path.unlink()
-    page = Page(build_report(run_folder.path))
+    page = read_page(build_report(run_folder.path))
     assert "img" not in {tag for tag, _ in page.tags}
     assert "unfinished" in page.text
 

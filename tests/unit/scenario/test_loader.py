@@ -136,11 +136,14 @@ def test_title(tmp_path: Path, text: str, title: str) -> None:
         (ScenarioError("network.sbs.names[1]: taken"), "s.yaml:4:16: network.sbs.names[1]: taken"),
         (ScenarioError("network.users.count: many"), "s.yaml:3:3: network.users.count: many"),
         (ChannelError("channel.model 'rayleigh' fails"), "s.yaml:5:18: channel.model 'rayleigh' fails"),
+        (ScenarioError("events[1].inject_sbs.position_m: far"), "s.yaml:7:41: events[1].inject_sbs.position_m: far"),
+        (ScenarioError("events[0].cut_link: gone"), "s.yaml:6:33: events[0].cut_link: gone"),
         (ScenarioError("something else"), "something else"),
     ],
 )
 def test_later_errors_are_located(tmp_path: Path, error: ScenarioError, says: str) -> None:
     text = "name: a\nnetwork:\n  sbs: {layout: {name: grid},\n    names: [a, b, c]}\nchannel: {model: rayleigh}\n"
+    text += "events: [{at_step: 1, cut_link: [a, b]},\n  {at_step: 1, inject_sbs: {position_m: [1, 2]}}]\n"
     if "layout" in str(error):
         text = text.replace("{name: grid}", "grid")
         says = says.replace("3:21", "3:17")

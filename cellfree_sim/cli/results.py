@@ -1,0 +1,83 @@
+"""``cellfree report`` and ``cellfree bench``, and the result of a run as text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellfree_sim.cli.commands import Commands, add_json, check_choice
+from cellfree_sim.cli.terminal import DONE, complain, show, table, tables
+
+if TYPE_CHECKING:
+    import argparse
+
+_REPORT_EPILOG = """\
+example:
+  cellfree report runs/quickstart-20250101T120000Z --open
+"""
+_BENCH_EPILOG = """\
+examples:
+  cellfree bench                           all benchmarks
+  cellfree bench training codec --quick    two of them, fewer repetitions
+  cellfree bench --json > bench.json
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    report = commands.add("report", _report, "rebuild the report and figures of a run folder", _REPORT_EPILOG)
+    report.add_argument("folder", metavar="DIR", help="the folder of a run")
+    report.add_argument("--open", action="store_true", help="show it in the web browser")
+
+    bench = commands.add("bench", _bench, "measure speed, as ratios taken side by side", _BENCH_EPILOG)
+    bench.add_argument("names", metavar="NAME", nargs="*", help="benchmarks to run (default all)")
+    add_json(bench)
+    bench.add_argument("--quick", action="store_true", help="fewer repetitions, rougher numbers")
+
+
+def outcome(folder: Path) -> str:
+    """The result of a run as a short text, from the files in its folder."""
+    from cellfree_sim.results.analysis import load_run, outcomes
+
+    run = load_run(folder)
+    rows = [["algorithm", "sum rate, bit/s/Hz", f"{run.algorithm} minus it", "users meeting r_min"]]
+    for each in outcomes(run):
+        gap = "" if each.learned else f"{each.difference:+.2f} ± {each.difference_se:.2f}"
+        satisfied = "" if each.satisfied is None else f"{100 * each.satisfied:.1f} %"
+        rows.append([each.algorithm, f"{each.sum_rate:.2f} ± {each.sum_rate_se:.2f}", gap, satisfied])
+    backhaul, seconds = run.summary.get("backhaul", {}), run.summary.get("wall_seconds")
+    books = "books balanced" if backhaul.get("balanced") else "BOOKS DO NOT BALANCE"
+    facts = [["backhaul", f"{backhaul.get('bytes', 0):,} bytes in {backhaul.get('frames', 0):,} frames, {books}"]]
+    facts += [["time", f"{seconds:.1f} s, report not counted"]] if seconds is not None else []
+    facts += [["folder", str(folder)], ["report", str(run.folder.report_path)]]
+    realisations = max((each.realisations for each in outcomes(run)), default=0)
+    head = f"{run.name}: mean ± standard error over {realisations} held-out realisations, differences paired"
+    return f"{head}\n\n{table(rows)}\n\n{table(facts)}"
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.results.report import build_report
+
+    path = build_report(Path(arguments.folder))
+    show(str(path))
+    if arguments.open:
+        import webbrowser
+
+        if not webbrowser.open(path.absolute().as_uri()):
+            complain("no web browser was found; open the file by hand", kind="note: ")
+    return DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from cellfree_sim import benchmarks
+
+    known = benchmarks.list_benchmarks()
+    for name in arguments.names:
+        check_choice("unknown benchmark", name, known)
+    with redirect_stdout(sys.stderr):  # Ray's threads tell of dead workers on stdout, which is for results
+        rows = benchmarks.run_benchmarks(arguments.names, quick=arguments.quick)
+    show(json.dumps(rows, indent=2) if arguments.json else tables(rows))
+    return DONE
