@@ -161,6 +161,7 @@ class Cluster:
 
     def _quiet_ray(self) -> None:
         self._set("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        self._set("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of calls to what died; who waits for an answer hears of it
         for name, value in (("OMP_WAIT_POLICY", "PASSIVE"), ("OMP_NUM_THREADS", "1")):
             os.environ.setdefault(name, value)  # before torch, here and in every worker
 

@@ -17,7 +17,9 @@ import asyncio
 import itertools
 import os
 import re
+import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -31,32 +33,40 @@ from agents.sbs import Sbs
 from agents.station import read_network
 from cellfree_sim.backhaul.bundle import payload_and_frame_bytes
 from cellfree_sim.engine import NotRestartedError
-from cellfree_sim.errors import RunFailedError, StationLostError
+from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.results.state import pack_state
 
 NAME = "controller"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS_WAIT_S = 0.5
 ROWS_LATE_S = 5.0
+ABORT_TIMEOUT_S = 10.0
 LAST_WORDS_S = 0.2  # for the answers of `stop` to leave before this process is ended
+
+
+class _LateError(StationLostError):
+    """Stations did not answer in time, and were ended."""
 
 
 class Controller:
     """Actor that holds the handles of all stations of one run; their order is the scenario's."""
 
-    def __init__(self, scenario_json: str, network_json: str, namespace: str) -> None:
+    def __init__(self, scenario_json: str, network_json: str, namespace: str, patience_s: float) -> None:
         self._scenario_json = scenario_json
         self._network_json = network_json
         self._network = read_network(network_json)
         self._namespace = namespace
+        self._patience_s = patience_s  # for an answer of a station
+        self._advancing = False
         self._seats: dict[str, tuple[Seat, Any]] = {}
         self._mbs: Any = None
         self._mbs_name = self._network.mbs
         self._stations: dict[str, Any] = {}
         self._joining: dict[str, Any] = {}
+        self._wanted: dict[str, object] = {}  # stations whose preparation nobody has called off
         self._progress: dict[str, tuple[int, int]] = {}
         self._changed = asyncio.Event()
-        self._numbers = itertools.count()
+        self._numbers = itertools.count(time.time_ns())  # none that the controller before this one has given
         self._asked: list[tuple[int, dict[str, Any]]] = []
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._refusal = ""
@@ -84,29 +94,36 @@ class Controller:
         for name in [name for name in (*self._stations, *self._joining) if name not in states]:
             await self.release(name)
         alive = {name: actor for name, actor in self._actors().items() if name not in stations and actor is not None}
-        await self._all({name: actor.ready.remote() for name, actor in alive.items()})
+        await self._ask({name: actor.ready.remote() for name, actor in alive.items()})
         for seat in seats:
             self._give_back(seat.station)
-        await self._reserve(seats)
+        try:
+            await self._reserve(seats)
+        except ResourceShortError as error:
+            raise NotRestartedError(tuple(seat.station for seat in seats), str(error)) from error
         where = await self._create([name for name in stations if name in states], within_s)
         if self._mbs_name in stations:
-            await self._all({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
+            await self._ask({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
         await self.load_states(states)
         return where
 
     async def prepare(self, seat: Seat, network_json: str) -> str:
         """Bring up the station of `seat`, which is joining that network; returns "pid device" once it is prepared."""
-        await self._reserve([seat])
-        self._joining[seat.station] = self._spawn(seat.station, network_json)
-        return str(
-            (await self._all({seat.station: self._joining[seat.station].prepare.remote()}, alone=True))[seat.station]
-        )
+        name, wanted = seat.station, object()
+        self._wanted[name] = wanted
+        group = await asyncio.get_running_loop().run_in_executor(None, reserve, seat, self._namespace)
+        if self._wanted.get(name) is not wanted:
+            remove_placement_group(group)
+            raise RunFailedError(f"{name} is not wanted any more")
+        self._seats[name] = (seat, group)
+        actor = self._joining[name] = self._spawn(name, network_json)
+        return str((await self._all({name: actor.prepare.remote()}, alone=True))[name])
 
     async def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
         """See `Engine.transfer`."""
-        bundle = (await self._all({donor: self._stations[donor].send_model.remote(receiver)}))[donor]
-        arrived = (await self._all({self._mbs_name: self._mbs.relay.remote(bundle)}))[self._mbs_name]
-        await self._all({receiver: self._stations[receiver].absorb.remote(arrived)})
+        bundle = (await self._ask({donor: self._stations[donor].send_model.remote(receiver)}))[donor]
+        arrived = (await self._ask({self._mbs_name: self._mbs.relay.remote(bundle)}))[self._mbs_name]
+        await self._ask({receiver: self._stations[receiver].absorb.remote(arrived)})
         return payload_and_frame_bytes(bundle)
 
     async def reconfigure(self, network_json: str, step: int) -> None:
@@ -115,38 +132,45 @@ class Controller:
         self._adopt(network_json)
         for name in [name for name in self._joining if name in self._network.sites]:
             self._stations[name] = self._joining.pop(name)
-        await self._all({self._mbs_name: self._mbs.reconfigure.remote(network_json)})
-        now_s = (await self._all({self._mbs_name: self._mbs.clock.remote()}))[self._mbs_name]
-        staying = {n: actor for n, actor in self._stations.items() if self._network.status(n) != "removed"}
-        await self._all({n: actor.reconfigure.remote(network_json, step, now_s) for n, actor in staying.items()})
+        await self._ask({self._mbs_name: self._mbs.reconfigure.remote(network_json)})
+        now_s = (await self._ask({self._mbs_name: self._mbs.clock.remote()}))[self._mbs_name]
+        staying = {n: a for n, a in self._stations.items() if n in self._network.sites and self._is_there(n)}
+        await self._ask({n: actor.reconfigure.remote(network_json, step, now_s) for n, actor in staying.items()})
         if self._network.stations != roster:
             await self._all({name: actor.join.remote() for name, actor in self._roster().items()})
 
     async def clock(self, station: str) -> float:
         """Simulated time at a station, seconds."""
-        return float((await self._all({station: self._actors()[station].clock.remote()}))[station])
+        return float((await self._ask({station: self._actors()[station].clock.remote()}))[station])
 
     async def farewell(self, station: str) -> None:
         """See `Engine.farewell`."""
-        bundle = (await self._all({station: self._stations[station].leave.remote("removed")}))[station]
-        await self._all({self._mbs_name: self._mbs.take_leave.remote(bundle)})
+        bundle = (await self._ask({station: self._stations[station].leave.remote("removed")}))[station]
+        await self._ask({self._mbs_name: self._mbs.take_leave.remote(bundle)})
 
     async def release(self, station: str) -> None:
         """End a station's process, and give its seat back."""
-        actor = self._stations.pop(station, None) or self._joining.pop(station, None)
-        if actor is not None:
-            ray.kill(actor)
+        self._wanted.pop(station, None)
+        for actor in (self._stations.pop(station, None), self._joining.pop(station, None)):
+            if actor is not None:
+                ray.kill(actor)
+        if station == self._mbs_name and self._mbs is not None:
+            ray.kill(self._mbs)
+            self._mbs = None
         self._give_back(station)
 
     async def fail(self, station: str, barrier: str) -> None:
         """See `Engine.fail`."""
-        await self._all({station: self._actors()[station].fail.remote(barrier)})
+        await self._ask({station: self._actors()[station].fail.remote(barrier)})
 
-    async def end_silent(self, longer_than_s: float) -> list[str]:
-        """End the processes of stations for which a round has waited longer than this; returns their names."""
+    async def end_silent(self) -> list[str]:
+        """End the processes of stations for which a round has waited for too long; returns their names."""
+        if self._mbs is None:
+            return []
+        call = _result(self._mbs.missing.remote(self._patience_s, self._advancing))
         try:
-            silent: list[str] = await asyncio.wait_for(_result(self._mbs.missing.remote(longer_than_s)), longer_than_s)
-        except RayActorError:  # it is `advance` that reports the death
+            silent: list[str] = await asyncio.wait_for(call, self._patience_s)
+        except RayActorError:  # who waits for it will say so
             return []
         except TimeoutError:
             silent = [self._mbs_name]
@@ -211,7 +235,12 @@ class Controller:
 
     async def advance(self, until: int) -> int:
         """Train until step `until`, or until held; returns the step that all stations reached."""
-        steps = await self._all({name: actor.advance.remote(until) for name, actor in self._roster().items()})
+        await self._ask({self._mbs_name: self._mbs.begin.remote()})
+        self._advancing = True
+        try:
+            steps = await self._all({name: actor.advance.remote(until) for name, actor in self._roster().items()})
+        finally:
+            self._advancing = False
         return min(int(step) for step in steps.values())
 
     async def rows(self, wait_s: float) -> bytes:
@@ -227,7 +256,8 @@ class Controller:
 
     async def hold(self) -> None:
         """Let all stations stop at the next round boundary."""
-        await self._mbs.hold.remote()
+        with suppress(RayActorError):  # it is `advance` that reports the death
+            await self._mbs.hold.remote()
 
     async def validate(self) -> None:
         """Measure the validation split out of turn."""
@@ -243,40 +273,36 @@ class Controller:
 
     async def test_rates(self) -> bytes:
         """Packed rates, see `Mbs.test_rates`."""
-        packed: bytes = await self._mbs.test_rates.remote()
+        packed: bytes = (await self._ask({self._mbs_name: self._mbs.test_rates.remote()}))[self._mbs_name]
         return packed
 
     async def facts(self) -> bytes:
         """Packed facts, see `Mbs.facts`."""
-        packed: bytes = await self._mbs.facts.remote()
+        packed: bytes = (await self._ask({self._mbs_name: self._mbs.facts.remote()}))[self._mbs_name]
         return packed
 
     async def drain_ledgers(self) -> dict[str, bytes]:
-        """The books of all stations that live, since the last call."""
-        calls = {name: _result(actor.drain_ledger.remote()) for name, actor in self._actors().items()}
-        books = await asyncio.gather(*calls.values(), return_exceptions=True)
-        return {name: book for name, book in zip(calls, books, strict=True) if isinstance(book, bytes)}
+        """The books of all stations that live and answer, since the last call."""
+        actors = {name: actor for name, actor in self._actors().items() if actor is not None}
+        tasks = {name: asyncio.ensure_future(_result(actor.drain_ledger.remote())) for name, actor in actors.items()}
+        await asyncio.wait(tasks.values(), timeout=self._patience_s)
+        return {name: t.result() for name, t in tasks.items() if t.done() and t.exception() is None}
 
     async def states(self) -> dict[str, bytes]:
         """Packed states of the MBS and all members of the network."""
         members = {self._mbs_name, *self._network.members}
-        return await self._all(
-            {name: actor.state.remote() for name, actor in self._actors().items() if name in members}
-        )
+        return await self._ask({n: actor.state.remote() for n, actor in self._actors().items() if n in members})
 
     async def load_states(self, states: Mapping[str, bytes]) -> None:
         """Hand every station its state."""
         actors = self._actors().items()
-        await self._all({name: actor.load_state.remote(states[name], self._network_json) for name, actor in actors})
+        await self._ask({name: actor.load_state.remote(states[name], self._network_json) for name, actor in actors})
 
     async def stop(self) -> None:
         """End all stations, give their seats back, and tell those who wait for an answer."""
-        for actor in (*self._stations.values(), *self._joining.values(), self._mbs):
-            if actor is not None:
-                ray.kill(actor)
-        for name in list(self._seats):
-            self._give_back(name)
-        self._stations, self._joining, self._mbs = {}, {}, None
+        self._wanted.clear()
+        for name in [*self._stations, *self._joining, self._mbs_name, *self._seats]:
+            await self.release(name)
         if self._replies:
             await self.refuse("the run ended")
             await asyncio.sleep(LAST_WORDS_S)
@@ -286,6 +312,9 @@ class Controller:
 
     def _roster(self) -> dict[str, Any]:
         return {name: self._stations[name] for name in self._network.stations}
+
+    def _is_there(self, name: str) -> bool:
+        return self._network.status(name) != "removed"
 
     def _adopt(self, network_json: str) -> None:
         self._network_json, self._network = network_json, read_network(network_json)
@@ -317,18 +346,34 @@ class Controller:
         return _actor(Sbs, seat, group).remote(self._scenario_json, network_json, name, seat.gpus, self._mbs, me)
 
     async def _create(self, names: Iterable[str], within_s: float | None = None) -> dict[str, str]:
-        """Processes for the stations called `names`, side by side; returns "pid device" of each once it is prepared."""
+        """Processes for the stations called `names`, side by side; returns "pid device" of each once it is prepared.
+
+        NotRestartedError where some take longer than `within_s`; these are ended.
+        """
         calls = {}
         for name in sorted(names, key=lambda name: name != self._mbs_name):  # the MBS first: the others need its handle
             if name == self._mbs_name:
+                if self._mbs is not None:  # its seat is wanted
+                    ray.kill(self._mbs)
                 seat, group = self._seats[name]
                 made = _actor(Mbs, seat, group, max_concurrency=1000)
                 self._mbs = made.remote(self._scenario_json, self._network_json, seat.gpus)
                 calls[name] = self._mbs.ready.remote()
             else:
+                if name in self._stations:
+                    ray.kill(self._stations[name])
                 self._stations[name] = self._spawn(name, self._network_json)
                 calls[name] = self._stations[name].prepare.remote()
-        return {name: str(place) for name, place in (await self._all(calls, within_s)).items()}
+        try:
+            return {name: str(place) for name, place in (await self._all(calls, within_s, alone=True)).items()}
+        except _LateError as late:
+            for name in late.stations:
+                await self.release(name)
+            raise NotRestartedError(late.stations, late.reason) from None
+
+    async def _ask(self, calls: Mapping[str, Awaitable[Any]]) -> dict[str, Any]:
+        """As `_all`, of stations that are asked one by one: nobody waits at the barrier, and none may take too long."""
+        return await self._all(calls, self._patience_s, alone=True)
 
     async def _all(
         self, calls: Mapping[str, Awaitable[Any]], within_s: float | None = None, *, alone: bool = False
@@ -336,8 +381,8 @@ class Controller:
         """Results of one call to each station.
 
         The first failure fails the barrier, so that nobody waits for the dead, and then this call: with
-        StationLostError where processes died, with the station's own error otherwise, with NotRestartedError where some
-        take longer than `within_s`. With `alone`, the stations called are not in the roster, and nobody waits for them.
+        StationLostError where processes died, with the station's own error otherwise. Who takes longer than `within_s`,
+        or does not end with the barrier, is ended. With `alone`, nobody waits at the barrier.
         """
         if not calls:
             return {}
@@ -345,15 +390,19 @@ class Controller:
         _, late = await asyncio.wait(tasks.values(), timeout=within_s, return_when=asyncio.FIRST_EXCEPTION)
         errors = {name: task.exception() for name, task in tasks.items() if task.done() and task.exception()}
         if not errors and late:
-            raise NotRestartedError(
-                tuple(name for name, task in tasks.items() if task in late), f"not ready within {within_s:g} s"
-            )
+            names = tuple(name for name, task in tasks.items() if task in late)
+            self._end(names)
+            raise _LateError(names, f"gave no answer within {within_s:g} s")
         if not errors:
             return {name: task.result() for name, task in tasks.items()}
         first = next(iter(errors))
         if self._mbs is not None and not alone and not self._dead(errors) & {self._mbs_name}:
             reason = f"{first} {'died' if self._dead(errors) else 'failed'}"
-            await asyncio.wait({asyncio.ensure_future(_result(self._mbs.abort.remote(reason)))})
+            await asyncio.wait(
+                {asyncio.ensure_future(_result(self._mbs.abort.remote(reason)))}, timeout=ABORT_TIMEOUT_S
+            )
+        _, late = await asyncio.wait(tasks.values(), timeout=self._patience_s)
+        self._end([name for name, task in tasks.items() if task in late])
         await asyncio.wait(tasks.values())
         errors |= {name: task.exception() for name, task in tasks.items() if task.exception()}
         dead = self._dead(errors)
@@ -361,6 +410,13 @@ class Controller:
             raise StationLostError(tuple(sorted(dead)), f"died: {_account(errors[first])}")
         cause = getattr(errors[first], "cause", errors[first])
         raise cause if isinstance(cause, BaseException) else RunFailedError(str(cause))
+
+    def _end(self, names: Iterable[str]) -> None:
+        """End processes that do not answer."""
+        actors = {**self._actors(), **self._joining}
+        for name in names:
+            if actors.get(name) is not None:
+                ray.kill(actors[name])
 
     def _dead(self, errors: Mapping[str, BaseException | None]) -> set[str]:
         """Stations whose process is gone: those that did not answer, and the MBS where an SBS had no answer from it."""

@@ -6,15 +6,15 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from agents.cluster import Cluster, plain_errors
 from agents.placement import Seat, cluster_nodes, find_seat, find_seats, remove_groups
 from agents.seats import local_cpus
 from agents.station import write_network
-from cellfree_sim.engine import Barrier, ChannelProgress, NotRestartedError, Rows, never
-from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
+from cellfree_sim.engine import CONTROLLER, Barrier, ChannelProgress, NotRestartedError, Rows, never
+from cellfree_sim.errors import CellfreeError, ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.results.state import unpack_state
 
@@ -29,7 +29,6 @@ STOP_TIMEOUT_S = 10.0
 HOLD_TIMEOUT_S = 120.0
 ROWS_WAIT_S = 0.5
 SILENCE_CHECK_S = 1.0
-CONTROLLER = "controller"
 
 
 class RayEngine:
@@ -80,6 +79,7 @@ class RayEngine:
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Engine.advance`."""
         import ray
+        from ray.exceptions import RayError
 
         held, looked_at = False, time.monotonic()
         with self._plain_errors():
@@ -95,7 +95,7 @@ class RayEngine:
                         self._end_silent()
                 step = int(ray.get(reached))
             except KeyboardInterrupt:
-                with deferred_interrupts():
+                with deferred_interrupts(), suppress(CellfreeError, RayError):  # who died is missed when it is saved
                     ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
                     ray.get(reached, timeout=HOLD_TIMEOUT_S)
                     on_rows(self._rows(0.0))
@@ -167,11 +167,16 @@ class RayEngine:
         """See `Engine.prepared`."""
         import ray
 
-        if name not in self._preparing:
+        place = self._preparing.get(name)
+        if place is None:
             return name in self._places
-        if not wait and not ray.wait([self._preparing[name]], timeout=0)[0]:
+        limit_s = self._scenario.restart_timeout_s
+        if not ray.wait([place], timeout=limit_s if wait else 0)[0]:
+            if wait:
+                raise RunFailedError(f"{name} is not ready after {limit_s:g} s")
             return False
-        place = self._preparing.pop(name)
+        if not wait:
+            return True  # well or not, which is told to who waits for it
         try:
             with self._plain_errors():
                 self._places[name] = ray.get(place)
@@ -179,6 +184,7 @@ class RayEngine:
             if CONTROLLER in lost.stations:
                 raise
             raise RunFailedError(str(lost)) from lost
+        del self._preparing[name]
         return True
 
     def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
@@ -264,9 +270,11 @@ class RayEngine:
 
             try:
                 ray.get(self._controller.stop.remote(), timeout=STOP_TIMEOUT_S)
-                ray.kill(self._controller)
             except RayError as error:
                 self._note(f"the controller did not stop in an orderly way: {type(error).__name__}")
+            with suppress(RayError):
+                ray.kill(self._controller)
+                remove_groups(self._namespace)
             self._controller = None
         self._cluster.close()
 
@@ -286,7 +294,10 @@ class RayEngine:
             scheduling_strategy=here,
         )
         self._controller = create.remote(
-            self._scenario.model_dump_json(), write_network(self._network), self._namespace
+            self._scenario.model_dump_json(),
+            write_network(self._network),
+            self._namespace,
+            self._scenario.barrier_timeout_s,
         )
 
     def _new_seats(self, stations: Sequence[str]) -> list[Seat]:
@@ -321,15 +332,19 @@ class RayEngine:
         return list(unpack_state(self._ask("rows", wait_s)))
 
     def _end_silent(self) -> None:
-        limit_s = self._scenario.barrier_timeout_s
-        for name in self._ask("end_silent", limit_s):
-            self._note(f"{name} has been silent for {limit_s:g} s; its process is ended")
+        import ray
+
+        for name in ray.get(self._controller.end_silent.remote()):
+            self._note(f"{name} has been silent for {self._scenario.barrier_timeout_s:g} s; its process is ended")
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         import ray
 
         with self._plain_errors():
-            return ray.get(getattr(self._controller, method).remote(*arguments))
+            answer = getattr(self._controller, method).remote(*arguments)
+            while not ray.wait([answer], timeout=SILENCE_CHECK_S)[0]:
+                self._end_silent()
+            return ray.get(answer)
 
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:

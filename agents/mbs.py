@@ -43,6 +43,7 @@ class Mbs:
     def __init__(self, scenario_json: str, network_json: str, gpus: float) -> None:
         context = make_context(scenario_json, network_json, gpus)
         self._device = context.device
+        self._name = context.network.mbs
         self._role: CoordinatorRole = context.scenario.downlink.algorithm.coordinator(context)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
         self._slots: dict[Round, _Slot] = {}
@@ -51,6 +52,8 @@ class Mbs:
         self._new_rows = asyncio.Event()
         self._arrivals: dict[tuple[str, Round], asyncio.Future[None]] = {}
         self._doom: str | None = None
+        self._closing = False
+        self._heard_s = time.monotonic()  # when something last arrived or left
 
     async def ready(self) -> str:
         """Where this station runs: process id and device."""
@@ -65,6 +68,7 @@ class Mbs:
         if slot is None:
             slot = self._slots[exchange] = _Slot(asyncio.get_running_loop().create_future())
         slot.uploads[station] = bundle
+        self._heard_s = time.monotonic()
         if (arrival := self._arrivals.pop((station, exchange), None)) is not None:
             arrival.set_result(None)
         self._die_if("before")
@@ -80,10 +84,21 @@ class Mbs:
             arrival = self._arrivals[station, exchange] = asyncio.get_running_loop().create_future()
             await asyncio.wait([arrival], timeout=ARRIVAL_TIMEOUT_S)  # it may have come, and the round be closed
 
-    async def missing(self, longer_than_s: float) -> list[str]:
-        """Stations for which the others have waited longer than this."""
-        late = [slot for slot in self._slots.values() if time.monotonic() - slot.opened_s > longer_than_s]
-        return sorted({name for slot in late for name in self._role.roster if name not in slot.uploads})
+    async def begin(self) -> None:
+        """Rounds follow."""
+        self._heard_s = time.monotonic()
+
+    async def missing(self, longer_than_s: float, expected: bool) -> list[str]:
+        """Stations for which others have waited longer than this; all of them where an `expected` round never came."""
+        now_s = time.monotonic()
+        late = [slot for slot in self._slots.values() if now_s - slot.opened_s > longer_than_s]
+        silent = {name for slot in late for name in self._role.roster if name not in slot.uploads}
+        if not self._slots and now_s - self._heard_s > longer_than_s:
+            if self._closing:
+                silent.add(self._name)
+            elif expected:
+                silent |= set(self._role.roster)
+        return sorted(silent)
 
     async def reconfigure(self, network_json: str) -> None:
         """See `CoordinatorRole.reconfigure`."""
@@ -142,7 +157,8 @@ class Mbs:
 
     async def drain_ledger(self) -> bytes:
         """The MBS's book since the last call."""
-        return self._role.drain_ledger()
+        packed: bytes = await self._compute(self._role.drain_ledger)
+        return packed
 
     async def state(self) -> bytes:
         """Packed state of the role."""
@@ -157,12 +173,16 @@ class Mbs:
 
     async def _close(self, exchange: Round, slot: _Slot) -> None:
         self._die_if("during")
+        self._closing = True
         try:
             answers = await self._compute(lambda: self._role.close(exchange, slot.uploads))
         except Exception as error:
             slot.answers.set_exception(error)
             slot.answers.exception()
             return
+        finally:
+            self._closing = False
+            self._heard_s = time.monotonic()
         self._die_if("after")
         self._rows += self._role.drain_metrics()
         if self._rows:

@@ -11,6 +11,7 @@ happens whole or not at all. Only the preparation of a new station (its process,
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -20,13 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import ValidationError
 
 from cellfree_sim import seeds
-from cellfree_sim.errors import RunFailedError, StationLostError, UserError
+from cellfree_sim.errors import RunFailedError, RunFolderError, StationLostError, UserError
 from cellfree_sim.network import Network
 from cellfree_sim.network.changes import (
     with_admitted,
     with_event,
     with_joining,
-    without,
+    with_removed,
 )
 from cellfree_sim.scenario.events import InjectSbs, in_order
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from cellfree_sim.engine import Engine
     from cellfree_sim.scenario.events import Event
     from cellfree_sim.scenario.schema import Scenario
+
+
+MOST_ATTEMPTS = 3  # to prepare a station whose process dies
 
 
 class StopRequested(KeyboardInterrupt):
@@ -188,7 +192,7 @@ class Operations:
     def wants_boundary(self) -> bool:
         """Whether something waits for the next round boundary."""
         coming = self._coming
-        ready = coming is not None and coming.request is not None and self._is_prepared(coming.name)
+        ready = coming is not None and coming.request is not None and self._engine.prepared(coming.name, wait=False)
         return bool(ready or self._removals or self._stops)
 
     def happen(self, *, wait: bool) -> None:
@@ -220,7 +224,7 @@ class Operations:
 
     def remove(self, name: str, *, scheduled: bool = False) -> Removal:
         """Let a station leave now: UserError where it cannot."""
-        network = without(self.network, name)
+        network = with_removed(self._scenario, self.network, name)
         reachable = self.network.status(name) == "active"
         before = self._run.sum_rate()
         self._run.commit()
@@ -243,7 +247,7 @@ class Operations:
         network = self.network
         try:
             for name in sorted(stations):
-                network = without(network, name)
+                network = with_removed(self._scenario, network, name)
         except UserError as error:
             raise RunFailedError(f"{', '.join(sorted(stations))} {reason}, and {error}") from error
         self._change(network)
@@ -255,7 +259,11 @@ class Operations:
     def _next(self, *, wait: bool) -> bool:
         """Let one thing happen; False where nothing is due."""
         coming = self._coming
-        if coming is not None and coming.request is not None and (wait or self._is_prepared(coming.name)):
+        if (
+            coming is not None
+            and coming.request is not None
+            and (wait or self._engine.prepared(coming.name, wait=False))
+        ):
             self._finish_request(coming.request)
             return True
         if self._removals:
@@ -279,6 +287,9 @@ class Operations:
         try:
             match event.action:
                 case "inject_sbs":
+                    if self._coming is not None and self._coming.spec is not event.detail:  # the run went back
+                        self._engine.release(self._coming.name)
+                        self._coming = None
                     if self._coming is None:
                         self._begin(event.detail)
                     self._finish(scheduled=True)
@@ -288,6 +299,8 @@ class Operations:
                     self._fail(index, event)
                 case _:
                     self._change_links(event)
+        except RunFolderError:
+            raise
         except UserError as error:
             self._happened = index + 1
             what = event.model_dump(mode="json")[event.action]
@@ -346,6 +359,8 @@ class Operations:
     def _finish_request(self, number: int) -> None:
         try:
             reply: dict[str, Any] = {"ok": asdict(self._finish())}
+        except RunFolderError:
+            raise
         except UserError as error:
             reply = {"error": str(error)}
             self._run.note(str(error))
@@ -357,12 +372,12 @@ class Operations:
         assert coming is not None
         spec, step = coming.spec, self._run.step
         try:
-            self._engine.prepared(coming.name, wait=True)
+            coming = self._prepared()
             # the network may have changed since the preparation began
             network, name = with_joining(
                 self._scenario, self.network, coming.name, spec.position_m, learns=spec.after == "fine-tune"
             )
-        except StationLostError:
+        except (StationLostError, RunFolderError):
             raise
         except (UserError, RunFailedError) as error:
             raise self._not_injected(error) from error
@@ -409,6 +424,30 @@ class Operations:
         )
         return injection
 
+    def _prepared(self) -> _Coming:
+        """Wait for the station that is being prepared; one that dies meanwhile is prepared once more."""
+        for attempt in itertools.count(1):
+            coming = self._coming
+            assert coming is not None
+            try:
+                if not self._engine.prepared(coming.name, wait=True):
+                    raise RunFailedError("its process is gone")
+                return coming
+            except StationLostError:
+                raise
+            except RunFailedError as error:
+                if attempt == MOST_ATTEMPTS:
+                    raise
+                self._run.note(f"{coming.name}: {error}; it is prepared once more")
+                self._engine.release(coming.name)
+                self._coming = None
+                try:
+                    self._begin(coming.spec, coming.request, coming.since)
+                except UserError:
+                    self._coming = coming
+                    raise
+        raise AssertionError("attempts end")
+
     def _not_injected(self, reason: Exception) -> UserError:
         """Let go of the station that was coming."""
         coming, self._coming = self._coming, None
@@ -418,7 +457,7 @@ class Operations:
 
     def _donor(self, spec: InjectSbs, name: str, nearest: str) -> str | None:
         """Whose model a new station takes over."""
-        if spec.transfer == "none":
+        if spec.transfer == "none" or not self._scenario.downlink.algorithm.transfers_models:
             return None
         if spec.transfer == "nearest":
             return nearest
@@ -440,14 +479,6 @@ class Operations:
         self.network = network
         self._run.network_changed()
 
-    def _is_prepared(self, name: str) -> bool:
-        try:
-            return self._engine.prepared(name, wait=False)
-        except StationLostError:
-            raise
-        except RunFailedError:
-            return True  # to be told when it is finished
-
     def _take(self, number: int, request: Mapping[str, Any]) -> None:
         match request.get("command"):
             case "inject":
@@ -461,7 +492,7 @@ class Operations:
                 self._begin(spec, number)
             case "remove":
                 name = str(request.get("station"))
-                without(self.network, name)
+                with_removed(self._scenario, self.network, name)
                 self._removals.append((number, name))
             case "stop":
                 self._stops.append(number)
@@ -471,6 +502,8 @@ class Operations:
     def _answer_removal(self, number: int, name: str) -> None:
         try:
             reply: dict[str, Any] = {"ok": asdict(self.remove(name))}
+        except RunFolderError:
+            raise
         except UserError as error:
             reply = {"error": str(error)}
         self._engine.answer(number, reply)

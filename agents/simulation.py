@@ -32,8 +32,8 @@ from pydantic import ValidationError
 import cellfree_sim
 from agents.operations import Injection, Operations, Removal, StopRequested
 from cellfree_sim.channel import check_channels
-from cellfree_sim.engine import NotRestartedError
-from cellfree_sim.errors import CellfreeError, RunFailedError, StationLostError, UserError
+from cellfree_sim.engine import CONTROLLER, NotRestartedError
+from cellfree_sim.errors import CellfreeError, RunFailedError, RunFolderError, StationLostError, UserError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import Network, build_network
 from cellfree_sim.network.changes import check_events
@@ -41,6 +41,7 @@ from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
 from cellfree_sim.results.files import write_json
 from cellfree_sim.results.journal import Journal
 from cellfree_sim.results.observer import Observer, create_observer
+from cellfree_sim.results.run_file import NAME as RUN_FILE
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.run_folder import RunFolder
 from cellfree_sim.results.runs import PROGRESS
@@ -51,9 +52,7 @@ from cellfree_sim.scenario.events import InjectSbs
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import numpy as np
     import pandas as pd
-    from numpy.typing import NDArray
 
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.scenario.schema import Scenario
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PROGRESS_EVERY_S = 1.0
 EVENTS_TOLD = 20
-CONTROLLER = "controller"  # of the distributed engine, whose death is the death of all stations
 MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
 REPORTED_PACKAGES = ("torch", "numpy", "ray", "sionna-no-rt", "msgpack", "networkx")
 
@@ -103,6 +101,7 @@ class Simulation:
         self._closed = False
         self._saved = False  # nothing has happened since the last commit
         self._validation: list[Any] | None = None  # step and sum rate of the last one in the network as it is
+        self._populated = False  # all stations are there
         self._operating = False  # a change of the network is being made
         self._losses_in_a_row = 0
         self._progress: dict[str, Any] = {}
@@ -163,7 +162,9 @@ class Simulation:
         found = RunFolder.open(folder)
         driver = RunFile.read(found.path)
         if driver is not None and driver.alive():
-            raise UserError(f"{folder}: this run is still going, driven by process {driver.pid} on {driver.host}")
+            elsewhere = driver.host != socket.gethostname()
+            hint = f"; if {driver.host} is gone, delete {found.path / RUN_FILE}" if elsewhere else ""
+            raise UserError(f"{folder}: this run is still going, driven by process {driver.pid} on {driver.host}{hint}")
         if found.summary().get("status") == "done":
             raise UserError(f"{folder}: this run is done; nothing is left to resume")
         checkpoint = Checkpoints(found.checkpoints_path).latest()
@@ -202,6 +203,7 @@ class Simulation:
             RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
             watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
             engine.start(watcher.channels)
+            simulation._populated = True
             folder.log(f"stations joined: {engine.describe()}")
             if checkpoint is None:
                 simulation.commit()
@@ -210,14 +212,16 @@ class Simulation:
                 engine.load_states(checkpoint.parts)
                 simulation._become(checkpoint)
         except BaseException as error:
-            if simulation is not None:
-                if not isinstance(error, UserError):
-                    simulation._give_up(error)
-                simulation._journal.close()
-            RunFile.remove(folder.path)
-            if engine is not None:
-                engine.close()
-            watcher.close()
+            try:
+                if simulation is not None:
+                    if not isinstance(error, UserError):
+                        simulation._give_up(error)
+                    simulation._journal.close()
+            finally:
+                RunFile.remove(folder.path)
+                if engine is not None:
+                    engine.close()
+                watcher.close()
             raise
         return simulation
 
@@ -246,7 +250,7 @@ class Simulation:
             while self.step < until:
                 boundary = min(until, self._next_checkpoint(), self._next_event())
                 self._operations.look_ahead(boundary)
-                self._advance_to(boundary)
+                self._advance_to(boundary, save=boundary == until)
                 self._happen(wait=self.step == self.scenario.steps)
         return self.step
 
@@ -300,25 +304,28 @@ class Simulation:
         if self.step == self.scenario.steps:
             with self._saved_on_the_way_out():
                 self._happen(wait=True)
-            self._engine.refuse("its training is done; the network changes no more")
-        if self._measured is None or self._measured[0] != self.step:
-            self._observer.phase("test", "held-out realisations and references")
-            rates = self._test_rates()
-            self._folder.write_rates(rates)
-            downlink = self.scenario.downlink
-            min_rate = self.scenario.network.users.min_rate_bps_hz
-            self._measured = (self.step, rate_summary(rates, downlink.algorithm.name, min_rate))
-        if self._status == "running" and self.step == self.scenario.steps:
-            self._status = "done"
-        self._saved = False  # the test is part of what is saved
-        self.commit()
-        summary = self.summary()
+                self._operate(self.sum_rate)  # an interruption in the last round may have come before it
+        try:
+            summary = self._tested()
+        except CellfreeError as error:
+            self._give_up(error)
+            raise
         self._folder.write_summary(summary)
         self._observer.phase("report", str(self._folder.report_path))
         from cellfree_sim.results.report import build_report
 
         build_report(self.folder)
         return Result(summary, self._folder.metrics(), self._folder.backhaul(), self._folder.rates(), self.folder)
+
+    def _tested(self) -> dict[str, Any]:
+        """The summary of the run with what it is worth on the test split, whoever dies meanwhile."""
+        while True:
+            try:
+                if self.step == self.scenario.steps:
+                    self._engine.refuse("its training is done; the network changes no more")
+                return self._measured_summary()
+            except StationLostError as lost:
+                self._recover(lost)
 
     def describe(self) -> dict[str, Any]:
         """Where the network runs: engine, its stations with process id and device; on Ray its address and namespace."""
@@ -341,7 +348,7 @@ class Simulation:
             injections = [asdict(injection) for injection in self._operations.injections]
             downlink["injection"] = [{**each, "sum_rate_end": end} for each in injections]
         if self._measured is not None:
-            downlink |= self._measured[1] | {"power_violation": facts["power_violation"]}
+            downlink |= self._measured[1]
         return {
             "name": scenario.name,
             "seed": scenario.seed,
@@ -354,7 +361,7 @@ class Simulation:
             "stations": self._stations(),
             "events": self._operations.events,
             "downlink": downlink,
-            "backhaul": self._backhaul_summary(),
+            "backhaul": self._backhaul_summary(facts.get("execution_bytes_per_realisation", 0.0)),
         }
 
     def close(self) -> None:
@@ -365,8 +372,9 @@ class Simulation:
         try:
             if self._status in ("running", "interrupted"):
                 self._status = "stopped" if self._status == "running" else self._status
-                self._journal.record(self._engine.drain_ledgers())
-                self._folder.write_summary(self.summary())
+                with suppress(StationLostError):  # what died since the last commit is lost, as after any failure
+                    self._journal.record(self._engine.drain_ledgers())
+                    self._folder.write_summary(self.summary())
         finally:
             self._journal.close()
             balanced = self._journal.books.balanced
@@ -391,7 +399,8 @@ class Simulation:
             return
         with deferred_interrupts() as interrupted:
             ledgers, states = self._engine.drain_ledgers(), self._engine.states()
-            notes = {"engine": self._engine.name, "validation": self._validation, **self._operations.notes()}
+            known = {"validation": self._validation, "measured": self._measured}
+            notes = {"engine": self._engine.name, **known, **self._operations.notes()}
             self._journal.commit(self.step, ledgers, states, notes)
             self._folder.write_topology(notes["network"])
             self._folder.log(f"checkpoint at step {self.step}")
@@ -464,11 +473,14 @@ class Simulation:
         due = self._operations.next_step()
         return self.scenario.steps if due is None else max(due, self.step + 1)
 
-    def _advance_to(self, boundary: int) -> None:
-        """Train to `boundary` and commit; where a station dies on the way, bring it back and return, to try again."""
+    def _advance_to(self, boundary: int, *, save: bool) -> None:
+        """Train to `boundary`, and commit with `save` or where a checkpoint is due.
+
+        Where a station dies on the way, it is brought back, and this returns, to be tried again.
+        """
         try:
             self.step = self._engine.advance(boundary, self._on_rows, self._should_hold)
-            if self.step % self.scenario.checkpoint_every_steps == 0 or self.step == self.scenario.steps:
+            if self.step % self.scenario.checkpoint_every_steps == 0 or (save and self.step == boundary):
                 self.commit()
         except StationLostError as lost:
             self._recover(lost)
@@ -478,9 +490,13 @@ class Simulation:
         return self._operations.wants_boundary()
 
     def _happen(self, *, wait: bool) -> None:
-        """Let everything happen that is due at this round boundary."""
-        self._operations.take_requests()
-        self._operate(lambda: self._operations.happen(wait=wait))
+        """Let everything happen that is asked for, or due, at this round boundary."""
+
+        def happen() -> None:
+            self._operations.take_requests()
+            self._operations.happen(wait=wait)
+
+        self._operate(happen)
 
     def _operate(self, operation: Callable[[], T]) -> T:
         """An operation on the network; once more where a station dies meanwhile."""
@@ -508,17 +524,24 @@ class Simulation:
         except KeyboardInterrupt:
             self._status = "interrupted"
             with suppress(KeyboardInterrupt):
-                if self._operating:
-                    self._go_back(())
-                else:
-                    self.commit()
+                self._save_or_go_back()
             self._observer.note(f"interrupted after step {self.step}; state saved in {self.folder}")
             raise
-        except UserError:
-            raise
         except CellfreeError as error:
-            self._give_up(error)
+            if isinstance(error, RunFolderError) or not isinstance(error, UserError):
+                self._give_up(error)
             raise
+
+    def _save_or_go_back(self) -> None:
+        """Commit; or, where a change is half made or a station has died, be the run that was committed last."""
+        if not self._operating:
+            try:
+                self.commit()
+            except StationLostError:
+                pass
+            else:
+                return
+        self._go_back(())
 
     def _recover(self, lost: StationLostError) -> None:
         """Let all stations go back to the last commit; restart the dead, or go on without them."""
@@ -542,17 +565,17 @@ class Simulation:
                 self._engine.recover(sorted(dead - dropped), states, self._operations.network)
                 back = sorted((dead - dropped) & {CONTROLLER, *checkpoint.parts})
                 self._operations.begin_again()
-                if dropped:
-                    self._operations.drop(dropped & set(checkpoint.parts), reason)
+                if gone := dropped & set(checkpoint.parts):
+                    self._operations.drop(gone, reason)
                 break
             except StationLostError as more:
                 dead |= set(more.stations)
                 dropped |= set(more.stations) - {mbs, CONTROLLER} if self.scenario.on_failure == "drop" else set()
-            except NotRestartedError as gone:
-                if mbs in gone.stations:
+            except NotRestartedError as missing:
+                if mbs in missing.stations:
                     raise
-                self.note(str(gone))
-                dropped, reason = dropped | set(gone.stations), gone.reason
+                self.note(str(missing))
+                dropped, reason = dropped | set(missing.stations), missing.reason
         if CONTROLLER in back:
             RunFile.of_this_process(self._engine.name, **self._engine.reachable_at()).write(self.folder)
         if back:
@@ -574,30 +597,43 @@ class Simulation:
         """Be, in this process, the run that was saved."""
         self.step = checkpoint.step
         self._validation = checkpoint.notes["validation"]
+        measured = checkpoint.notes["measured"]
+        self._measured = None if measured is None else (measured[0], measured[1])
         self._operations.restore(checkpoint.notes)
         self._saved = True
 
-    def _test_rates(self) -> dict[str, NDArray[np.float64]]:
-        """Rates of the algorithm and its references on the test split; a station that dies meanwhile is restarted."""
-        while True:
-            try:
-                self._on_rows(self._engine.measure())
-                self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
-                return self._engine.test_rates()
-            except StationLostError as lost:
-                self._recover(lost)
+    def _measured_summary(self) -> dict[str, Any]:
+        """Measure the algorithm and its references on the test split, save the run, and sum it up."""
+        if self._measured is None or self._measured[0] != self.step:
+            self._observer.phase("test", "held-out realisations and references")
+            self._on_rows(self._engine.measure())
+            self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
+            rates = self._engine.test_rates()
+            self._folder.write_rates(rates)
+            downlink = self.scenario.downlink
+            min_rate = self.scenario.network.users.min_rate_bps_hz
+            found = rate_summary(rates, downlink.algorithm.name, min_rate)
+            violation = {"power_violation": self._engine.facts()["power_violation"]}
+            self._measured = (self.step, found | violation)
+            self._saved = False  # the test is part of what is saved
+        self.commit()
+        if self._status == "running" and self.step == self.scenario.steps:
+            self._status = "done"
+        return self.summary()
 
-    def _backhaul_summary(self) -> dict[str, Any]:
-        """Of what is in the books; executing DMTSSL takes no backhaul."""
-        return backhaul_summary(self._journal.books, training_steps=self.step, execution_bytes_per_realisation=0.0)
+    def _backhaul_summary(self, execution_bytes: float = 0.0) -> dict[str, Any]:
+        """Of what is in the books; and what it takes to execute, where that has been measured."""
+        books = self._journal.books
+        return backhaul_summary(books, training_steps=self.step, execution_bytes_per_realisation=execution_bytes)
 
     def _give_up(self, error: BaseException) -> None:
         """Keep what there is of a run that cannot go on."""
         self._status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         reason = str(error) or "Ctrl-C"
         self._folder.log(f"{self._status}: {reason}")
-        with suppress(CellfreeError):  # whoever keeps the books may be what died
-            self._journal.record(self._engine.drain_ledgers())
+        if self._populated:
+            with suppress(CellfreeError):  # whoever keeps the books may be what died
+                self._journal.record(self._engine.drain_ledgers())
         partial: Mapping[str, Any] = {
             "name": self.scenario.name,
             "seed": self.scenario.seed,

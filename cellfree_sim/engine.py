@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 ChannelProgress = Callable[[str, int, int], None]
+CONTROLLER = "the controller"  # among the stations that died: all of them did; a station cannot have this name
 Barrier = Literal["before", "during", "after"]
 
 
@@ -107,10 +108,11 @@ class Engine(Protocol):
         ...
 
     def prepared(self, name: str, *, wait: bool) -> bool:
-        """Whether the station that `prepare` began is ready; with `wait`, once it is.
+        """Whether the preparation that `prepare` began has ended, well or not; with `wait`, when the station is ready.
 
         Raises:
-            RunFailedError: it failed, or died; nobody else noticed.
+            UserError: only with `wait`: there is no room for it after all.
+            RunFailedError: only with `wait`: it failed, died, or takes too long; nobody else noticed.
         """
         ...
 

@@ -45,6 +45,7 @@ class InlineEngine:
         self._network = network = network or build_network(scenario)
         self._algorithm = scenario.downlink.algorithm
         self._doomed: dict[str, Barrier] = {}
+        self._dead: tuple[str, ...] = ()
         self._device = choose_device(scenario.placement.sbs.gpus)
         self.coordinator: CoordinatorRole = self._algorithm.coordinator(self._context(network))
         self.stations: dict[str, StationRole] = {
@@ -61,23 +62,14 @@ class InlineEngine:
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Engine.advance`."""
         with _one_torch_thread(), deferred_interrupts() as interrupted:
-            while not interrupted():
-                self._die("before")
-                roster = self._roster()
-                exchange = {station.next_round(until) for station in roster.values()}.pop()
-                if exchange is None:
-                    break
-                uploads = {name: station.upload(exchange) for name, station in roster.items()}
-                self._die("during")
-                answers = self.coordinator.close(exchange, uploads)
-                self._die("after")
-                for name, answer in answers.items():
-                    roster[name].absorb(answer)
-                on_rows(self.coordinator.drain_metrics())
-                if should_hold():
-                    break
-            else:
-                raise KeyboardInterrupt
+            try:
+                while not interrupted() and self._play_round(until):
+                    on_rows(self.coordinator.drain_metrics())
+                    if should_hold():
+                        break
+            finally:
+                if interrupted():
+                    raise KeyboardInterrupt  # also where a station died in this round, which `states` will miss
         return self._step()
 
     def validate(self) -> Rows:
@@ -91,7 +83,7 @@ class InlineEngine:
         """See `Engine.measure`."""
         with _one_torch_thread():
             uploads = {name: station.measure("test") for name, station in self._roster().items()}
-            self.coordinator.close(Round("test", self._step()), uploads)
+            self._exchange(Round("test", self._step()), uploads)
         return self.coordinator.drain_metrics()
 
     def measure_references(self, on_progress: Callable[[str, int, int], None]) -> None:
@@ -113,6 +105,8 @@ class InlineEngine:
 
     def states(self) -> dict[str, bytes]:
         """See `Engine.states`."""
+        if self._dead:
+            raise StationLostError(self._dead, "died")
         members = {self._network.mbs, *self._network.members}
         return {name: pack_state(role.state()) for name, role in self._roles().items() if name in members}
 
@@ -123,7 +117,7 @@ class InlineEngine:
 
     def recover(self, stations: Sequence[str], states: Mapping[str, bytes], network: Network) -> None:
         """See `Engine.recover`."""
-        self._network = network
+        self._network, self._dead = network, ()
         if network.mbs in stations:
             self.coordinator = self._algorithm.coordinator(self._context(network))
         for name in [name for name in self.stations if name not in states]:
@@ -168,6 +162,7 @@ class InlineEngine:
     def release(self, station: str) -> None:
         """See `Engine.release`."""
         self.stations.pop(station, None)
+        self._doomed.pop(station, None)
 
     def fail(self, station: str, barrier: Barrier) -> None:
         """See `Engine.fail`: a station dies with all it knows since the last checkpoint."""
@@ -201,6 +196,21 @@ class InlineEngine:
     def close(self) -> None:
         """Nothing to end: the roles go with this object."""
 
+    def _play_round(self, until: int) -> bool:
+        """The next round before step `until` is completed; False where there is none."""
+        self._die("before")
+        roster = self._roster()
+        exchange = {station.next_round(until) for station in roster.values()}.pop()
+        if exchange is None:
+            return False
+        uploads = {name: station.upload(exchange) for name, station in roster.items()}
+        self._die("during")
+        answers = self.coordinator.close(exchange, uploads)
+        self._die("after")
+        for name, answer in answers.items():
+            roster[name].absorb(answer)
+        return True
+
     def _roles(self) -> dict[str, CoordinatorRole | StationRole]:
         return {self._network.mbs: self.coordinator, **self.stations}
 
@@ -225,6 +235,7 @@ class InlineEngine:
         dead = tuple(sorted(name for name, when in self._doomed.items() if when == barrier))
         if dead:
             self._doomed = {name: when for name, when in self._doomed.items() if name not in dead}
+            self._dead = dead
             raise StationLostError(dead, "died")
 
     def _exchange(self, exchange: Round, uploads: Mapping[str, bytes]) -> None:

@@ -40,7 +40,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
     from agents.cluster import Cluster
 
     times = 3 if quick else 20
-    each = 1 if quick else 7
+    each = 1 if quick else 5
     cluster = Cluster(address=None, namespace=f"bench-{os.getpid()}", cpus=16)
     try:
         rows = [
@@ -75,7 +75,7 @@ class _Disturber(Quiet):
         self._number = number
         self._rng = np.random.default_rng(SEED)
         self._steps = [APART * (i + 1) + int(self._rng.integers(APART // 2)) for i in range(times)]
-        self._left = times if while_preparing else 0
+        self._awaited = {f"sbs-{3 + i}" for i in range(times)} if while_preparing else set()
         if while_preparing:
             self._steps.clear()
 
@@ -87,8 +87,9 @@ class _Disturber(Quiet):
 
     def note(self, text: str) -> None:
         """A station is being prepared, or has been: its model, its admission and its validation follow."""
-        if self._left and ("is being prepared" in text):
-            self._left -= 1
+        name, _, news = text.partition(" ")
+        if news.startswith("is being prepared") and name in self._awaited:
+            self._awaited.discard(name)
             self._strike(2.0)
 
     def _strike(self, longest_delay_s: float) -> None:

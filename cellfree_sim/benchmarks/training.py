@@ -112,7 +112,7 @@ class PlainLoop:
 
         from cellfree_sim import seeds
         from cellfree_sim.channel import station_channels
-        from cellfree_sim.downlink.dmtssl.objective import Objective
+        from cellfree_sim.downlink.objective import Objective
         from cellfree_sim.downlink.policy import PolicyShape
         from cellfree_sim.network import build_network
 

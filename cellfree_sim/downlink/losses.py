@@ -1,6 +1,6 @@
 """Self-supervised losses: NFL (11), EL (12), Huber (13), and the joint loss (16) with its learned weights.
 
-All act elementwise and keep shape and dtype. Defaults are the paper's (Table I): x_1 = -1, x_2 = 0, x_3 = 0.11.
+The losses act elementwise and keep shape and dtype. Defaults are the paper's (Table I): x_1 = -1, x_2 = 0, x_3 = 0.11.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ def el(x: Tensor, x2: float = 0.0) -> Tensor:
     return torch.where(x < x2, torch.exp(x.clamp_max(x2)), edge * (x + 1.0 - x2))
 
 
+def negative_fraction(x: Tensor) -> Tensor:
+    """-1 / x everywhere (24): NFL without its linear branch, and so with a pole at 0.
+
+    It grows on either side of the pole, from 0 to infinity below it and from minus infinity to 0 above it. At x = 0 it
+    is not finite.
+
+    >>> negative_fraction(torch.tensor([-2.0, 0.5]))
+    tensor([ 0.5000, -2.0000])
+    """
+    return -x.reciprocal()
+
+
 def huber(x: Tensor, x3: float = 0.11) -> Tensor:
     """Huber loss (13): |x| - x3 / 2 from x3 on, x^2 / (2 x3) nearer to zero; x3 > 0.
 
@@ -74,3 +86,47 @@ def joint_loss(task_losses: Tensor, beta: Tensor) -> Tensor:
     tensor([2.])
     """
     return (task_losses / beta.square()).mean(-1) + beta.log().sum(-1)
+
+
+def divergence(task_losses: Tensor, users: int) -> str | None:
+    """Which task's loss is not finite, in words for an error message; None where training can go on.
+
+    Args:
+        task_losses: L, [S, 1 + I + B] in the order objective, users, stations; or their batch means, [1 + I + B].
+        users: I.
+
+    >>> divergence(torch.tensor([[-4.0, 0.1, float("inf"), 0.0]]), users=2)
+    'the loss of the rate of user 1 is inf'
+    """
+    for task, values in enumerate(task_losses.detach().reshape(-1, task_losses.shape[-1]).unbind(-1)):
+        broken = values[~values.isfinite()]
+        if len(broken):
+            return f"the loss of {_task_name(task, users)} is {float(broken[0])}"
+    return None
+
+
+def overshoot(power: Tensor, limit: float = 2.0) -> str | None:
+    """Which station takes more than `limit` times its budget, in words; None where none does.
+
+    This is how a loss that is not bounded below diverges: it stays finite while the power runs away. With the policy
+    `paper`, which does not normalise it, Loss Baselines 1 and 2 are at 8 and 4 times the budget after 120 steps; `el`
+    and `exponential` are at their budget.
+
+    Args:
+        power: of each station before projection to the budget, [S, B], in units of the budget.
+        limit: of the mean over realisations.
+
+    >>> overshoot(torch.tensor([[1.0, 9.0], [1.0, 7.0]]))
+    'station 1 takes 8.0 times its power budget'
+    """
+    mean = power.detach().mean(0)
+    station = int(mean.argmax())
+    if mean[station] <= limit:
+        return None
+    return f"station {station} takes {float(mean[station]):.1f} times its power budget"
+
+
+def _task_name(task: int, users: int) -> str:
+    if task == 0:
+        return "the objective"
+    return f"the rate of user {task - 1}" if task <= users else f"the power of station {task - 1 - users}"

@@ -26,7 +26,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cellfree_sim.registry import Named
 
@@ -163,7 +163,9 @@ class CoordinatorRole(ABC):
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
-        """What the summary says about learning: parameters and FLOPs per station, loss weights, power violation."""
+        """What the summary says: parameters and FLOPs per station, power violation, simulated time; and
+        `execution_bytes_per_realisation`, of all stations together, where it is known.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -179,7 +181,13 @@ class CoordinatorRole(ABC):
 
 
 class Algorithm(Named):
-    """A downlink algorithm: makes the roles that carry it out."""
+    """A downlink algorithm: makes the roles that carry it out.
+
+    Attributes:
+        transfers_models: whether a station that joins can take over another's model (`StationRole.send_model`).
+    """
+
+    transfers_models: ClassVar[bool] = True
 
     @abstractmethod
     def station(self, context: Context, name: str) -> StationRole:
@@ -188,3 +196,9 @@ class Algorithm(Named):
     @abstractmethod
     def coordinator(self, context: Context) -> CoordinatorRole:
         """The role of the MBS."""
+
+    def check(self, scenario: Scenario) -> None:
+        """`MisfitError` where the rest of a scenario does not fit the algorithm; by default all fits."""
+
+    def check_roster(self, scenario: Scenario, network: Network, changed: Network) -> None:
+        """`UserError` where what learns in `network` cannot go on in `changed`; by default it can in any network."""

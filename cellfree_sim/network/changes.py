@@ -38,7 +38,7 @@ def with_joining(
 
     It is built as the others are, and linked as the topology of the scenario says (`Topology.attach`). Without `name`
     it is the first ``sbs-<n>`` that was never used. Raises `UserError` for a name or a place that cannot be, and where
-    the channel model has no more stations.
+    the channel model or the algorithm has no more stations.
 
     >>> from cellfree_sim.network import build_network
     >>> from cellfree_sim.scenario import Scenario
@@ -61,7 +61,9 @@ def with_joining(
     places = {station: grown.position(station) for station in (network.mbs, *network.stations, name)}
     for link in scenario.backhaul.topology.attach(network.mbs, places, network.links(), name):
         add_link(graph, scenario, link)
-    return Network(graph), name
+    joining = Network(graph)
+    scenario.downlink.algorithm.check_roster(scenario, network, with_admitted(joining, name))
+    return joining, name
 
 
 def with_admitted(network: Network, name: str) -> Network:
@@ -82,6 +84,13 @@ def without(network: Network, name: str) -> Network:
     graph = network.graph.copy()
     graph.nodes[name]["status"] = "removed"
     return Network(graph)
+
+
+def with_removed(scenario: Scenario, network: Network, name: str) -> Network:
+    """As `without`, where the scenario's algorithm can go on without that station too."""
+    changed = without(network, name)
+    scenario.downlink.algorithm.check_roster(scenario, network, changed)
+    return changed
 
 
 def with_link_cut(network: Network, a: str, b: str) -> Network:
@@ -140,11 +149,13 @@ def with_event(scenario: Scenario, network: Network, event: Event) -> Network:
             learns = detail.after == "fine-tune"
             return with_admitted(*with_joining(scenario, network, detail.name, detail.position_m, learns=learns))
         case "remove_sbs":
-            return without(network, detail)
+            return with_removed(scenario, network, detail)
         case "fail_sbs":
             _check_member(network, detail.station)
         case "cut_link":
-            return with_link_cut(network, *detail)
+            changed = with_link_cut(network, *detail)
+            scenario.downlink.algorithm.check_roster(scenario, network, changed)
+            return changed
         case "slow_link":
             a, b = detail.between
             return with_link_slowed(network, a, b, capacity_bps=detail.capacity_bps, latency_s=detail.latency_s)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.backhaul.ledger import Books, unpack_entries
+from cellfree_sim.errors import RunFolderError
 from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class Journal:
         checkpoint = self._checkpoints.latest()
         if checkpoint is None:
             raise AssertionError("a run commits before it trains")
+        if checkpoint.skipped:  # what is in memory belongs to the one that is damaged
+            raise RunFolderError(f"{checkpoint.skipped[0]}; go on from the one before with: cellfree run --resume")
         return checkpoint
 
     def close(self) -> None:

@@ -288,6 +288,11 @@ class Scenario(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_algorithm_agrees(self) -> Scenario:
+        self.downlink.algorithm.check(self)
+        return self
+
+    @model_validator(mode="after")
     def _a_batch_fits_a_frame(self) -> Scenario:
         least = self._longest_frame_bytes()
         if least > self.backhaul.max_frame_bytes:

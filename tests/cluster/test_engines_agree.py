@@ -28,6 +28,7 @@ def run(scenario: Any, engine: str, out: Path) -> tuple[Any, dict[str, bytes]]:
         ("set", "cut_gradient", {}),
         ("set", "global_outputs", {"backhaul.topology": "tree"}),
         ("dense", "cut_gradient", {"downlink.loss_scheme": "el", "backhaul.cache_channels": True}),
+        ("set", "cut_gradient", {"downlink.algorithm": "cmtssl", "backhaul.precision": "float16"}),
         ("dense", "global_outputs", {"downlink.loss_scheme": "nfl-tangent", "backhaul.precision": "bfloat16"}),
     ],
 )

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,12 @@ def test_a_station_that_dies_changes_nothing(
     assert all(event["from_step"] % 4 == 0 and event["from_step"] <= event["at_step"] for event in events)
     assert disturbed[0].summary["backhaul"]["retransmissions"]["frames"] > 0
     assert undisturbed[0].summary["backhaul"]["retransmissions"]["frames"] == 0
+
+
+def test_a_run_knows_how_long_it_took(scenario: Any, run_folder: Path) -> None:
+    began = time.perf_counter()
+    result, _ = finish(launch(scenario, run_folder))
+    assert 0 < result.summary["wall_seconds"] < time.perf_counter() - began
 
 
 def test_a_station_that_dies_ends_the_run_where_it_shall(small_scenario: Any, run_folder: Path) -> None:

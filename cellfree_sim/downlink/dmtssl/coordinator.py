@@ -1,30 +1,20 @@
-"""The MBS side of DMTSSL: stack the uploads, joint loss, feedback (Algorithm 2, lines 5-12), and measurement.
-
-The coordinator is also where the backhaul is simulated: every frame comes from it or goes to it, so it alone knows the
-queues. Measurement frames (validation, test) are counted, but take no simulated time: they are not part of the
-protocol.
-"""
+"""The MBS side of DMTSSL: stack the uploads, joint loss, feedback (Algorithm 2, lines 5-12)."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from cellfree_sim import seeds
-from cellfree_sim.backhaul import codec
-from cellfree_sim.backhaul.bundle import Bundle
-from cellfree_sim.backhaul.link import Delivery, LinkSimulator, Parcel
-from cellfree_sim.backhaul.messages import Admit, ChannelReport, Header, Join, LossFeedback, Message, PolicyOutput
-from cellfree_sim.backhaul.port import Port
+from cellfree_sim.backhaul.messages import ChannelReport, LossFeedback, Message, PolicyOutput
 from cellfree_sim.downlink.batching import draw_batch, take_batch
-from cellfree_sim.downlink.dmtssl.objective import BatchLoss, Objective, stack_stations
-from cellfree_sim.downlink.rates import project_to_budget, station_power, user_rates
-from cellfree_sim.downlink.roles import Context, CoordinatorRole, Progress, Round, down_links
+from cellfree_sim.downlink.coordination import Coordinator, Uploads
+from cellfree_sim.downlink.losses import divergence
+from cellfree_sim.downlink.objective import stack_stations
+from cellfree_sim.downlink.roles import Context, Round
 from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -33,229 +23,54 @@ if TYPE_CHECKING:
 
     from cellfree_sim.network import Network
 
-MEASURED = ("validation", "test")
-CHUNK = 500  # realisations whose rates are computed at a time
-FLOPS_PER_COMPLEX_MAC = 8
 _NO_COMPLEX = np.zeros(0, np.complex64)
 _NO_FLOAT = np.zeros(0, np.float32)
 
 
-class DmtsslCoordinator(CoordinatorRole):
-    """Roster, joint loss, simulated backhaul, held-out measurement."""
+class DmtsslCoordinator(Coordinator):
+    """Joint loss of what the stations uploaded, and the feedback with which they learn."""
 
     def __init__(self, context: Context) -> None:
-        scenario = context.scenario
-        network = context.network
-        self._scenario = scenario
-        self._network = network
-        self._device = torch.device(context.device)
-        self.roster: tuple[str, ...] = tuple(network.stations)
-        self._port = Port(
-            network.mbs,
-            run=scenario.name,
-            paths=_paths(network),
-            precision=scenario.backhaul.precision,
-            max_bytes=scenario.backhaul.max_frame_bytes,
-        )
-        self._capacities = _capacities(network)
-        self._links = LinkSimulator(self._capacities)
-        self._objective = Objective(scenario.downlink.loss_scheme, scenario.network.users.min_rate_bps_hz)
-        self._joined: dict[str, Join] = {}
-        self._cached: dict[str, NDArray[np.complex64]] = {}
-        self._held_out: dict[str, dict[str, NDArray[np.complex64]]] = {phase: {} for phase in MEASURED}
-        self._rates: dict[str, NDArray[np.float64]] = {}
-        self._power_violation = 0.0
+        super().__init__(context)
         self._seed_of_round = self._batch_seed(1)
-        self.now_s = 0.0
-        self._answered: dict[str, Delivery] = {}
-        self._wire_bytes = 0
-        self._hold = False
-        self._rows: list[dict[str, Any]] = []
-        self._started = time.perf_counter()
-
-    def close(self, exchange: Round, uploads: Mapping[str, bytes]) -> dict[str, bytes]:
-        """See `CoordinatorRole.close`. RunFailedError where a station's part is missing or the loss is not finite."""
-        missing = [station for station in self.roster if station not in uploads]
-        if missing:
-            raise RunFailedError(f"{exchange.phase} round {exchange.step}: no upload from {', '.join(missing)}")
-        received: dict[str, list[Message]] = {}
-        headers: dict[str, list[tuple[Header, int]]] = {}
-        for station in self.roster:
-            received[station], headers[station] = [], []
-            for frame, _ in Bundle.unpack(uploads[station]):
-                header, message = self._port.receive(frame)
-                received[station].append(message)
-                headers[station].append((header, len(frame)))
-                self._wire_bytes += len(frame)
-        if exchange.phase in MEASURED:
-            self._measure(exchange, received)
-            return dict.fromkeys(self.roster, b"")
-        critical, sent_s, alone_s = self._arrive(headers)
-        if exchange.phase == "setup":
-            return self._admit(exchange, received)
-        return self._train(exchange, received, critical, sent_s, alone_s)
-
-    def reconfigure(self, network: Network) -> None:
-        """See `CoordinatorRole.reconfigure`; what is known of stations that are gone is forgotten."""
-        self._network = network
-        self.roster = tuple(network.stations)
-        self._capacities = _capacities(network)
-        busy = [(a, b, free_s) for a, b, free_s in self._links.state() if network.graph.has_edge(a, b)]
-        self._links = LinkSimulator(self._capacities)
-        self._links.restore(busy)
-        self._port.reroute(_paths(network), down_links(network), self._scenario.backhaul.resend_after_s)
-        known: list[dict[str, Any]] = [self._joined, self._cached, self._answered, *self._held_out.values()]
-        for table in known:
-            for name in set(table) - set(network.members):
-                del table[name]
-
-    def relay(self, bundle: bytes) -> bytes:
-        """See `CoordinatorRole.relay`. The MBS need not stand on their path, and does not enter them: it only knows the
-        queues.
-        """
-        frames = [frame for frame, _ in Bundle.unpack(bundle)]
-        headers = [codec.decode(frame)[0] for frame in frames]
-        parcels = [Parcel(h.path, len(f), h.sent_s) for h, f in zip(headers, frames, strict=True)]
-        arrived = Bundle()
-        for frame, delivery in zip(frames, self._links.carry(parcels), strict=True):
-            self._wire_bytes += len(frame)
-            arrived.add(bytes(frame), delivery.arrival_s)
-        return arrived.pack()
-
-    def take_leave(self, bundle: bytes) -> None:
-        """See `CoordinatorRole.take_leave`."""
-        received = [(self._port.receive(frame)[0], len(frame)) for frame, _ in Bundle.unpack(bundle)]
-        self._wire_bytes += sum(size for _, size in received)
-        self._arrive({received[0][0].sender: received})
-
-    def hold(self) -> None:
-        """Let the next loss feedback tell the stations to stop."""
-        self._hold = True
-
-    def measure_references(self, progress: Progress | None = None) -> None:
-        """Each reference of the scenario on the very channels on which the stations were tested."""
-        references = self._scenario.downlink.references
-        channel = torch.from_numpy(self._stacked("test")).to(self._device)
-        min_rate = self._scenario.network.users.min_rate_bps_hz
-        for index, reference in enumerate(references):
-            seed = seeds.integer(self._scenario.seed, "reference", reference.name)
-            beams, allocation = reference.solve(channel, min_rate=min_rate, seed=seed)
-            self._rates[reference.name] = _rates_in_chunks(beams, allocation, channel)
-            if progress is not None:
-                progress(reference.name, index + 1, len(references))
-
-    def test_rates(self) -> dict[str, NDArray[np.float64]]:
-        """See `CoordinatorRole.test_rates`."""
-        return dict(self._rates)
-
-    def drain_metrics(self) -> list[dict[str, Any]]:
-        """See `CoordinatorRole.drain_metrics`."""
-        rows, self._rows = self._rows, []
-        return rows
 
     def facts(self) -> dict[str, Any]:
-        """Parameters and counted FLOPs of a forward pass, per station."""
+        """See `CoordinatorRole.facts`; the stations execute their policies alone."""
         return {
+            **super().facts(),
             "parameters": {station: join.parameters for station, join in self._joined.items()},
             "flops_per_realisation": {station: join.flops_per_realisation for station, join in self._joined.items()},
-            "power_violation": self._power_violation,
-            "simulated_seconds": self.now_s,
+            "execution_bytes_per_realisation": 0.0,
         }
 
     def state(self) -> dict[str, Any]:
-        """Clock, queues, next batch, caches and port."""
-        return {
-            "now_s": self.now_s,
-            "seed_of_round": self._seed_of_round,
-            "wire_bytes": self._wire_bytes,
-            "answered": {name: [d.arrival_s, d.queue_s, d.transfer_s] for name, d in self._answered.items()},
-            "joined": {name: [join.parameters, join.flops_per_realisation] for name, join in self._joined.items()},
-            "cached": dict(self._cached),
-            "held_out": {phase: dict(channels) for phase, channels in self._held_out.items()},
-            "links": self._links.state(),
-            "port": self._port.state(),
-        }
+        """See `Coordinator.state`; and the next batch."""
+        return {**super().state(), "seed_of_round": self._seed_of_round}
 
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
-        self._network = network
-        self.roster = tuple(network.stations)
-        self._capacities = _capacities(network)
-        self._links = LinkSimulator(self._capacities)
-        self._port.paths = _paths(network)
-        self.now_s, self._seed_of_round = float(state["now_s"]), int(state["seed_of_round"])
-        self._wire_bytes = int(state["wire_bytes"])
-        self._answered = {name: Delivery(*values) for name, values in state["answered"].items()}
-        self._joined = {name: Join(*values) for name, values in state["joined"].items()}
-        self._cached = {name: np.asarray(array) for name, array in state["cached"].items()}
-        self._held_out = {
-            phase: {name: np.asarray(array) for name, array in channels.items()}
-            for phase, channels in state["held_out"].items()
-        }
-        self._hold = False
-        self._rows.clear()
-        self._links.restore(state["links"])
-        self._port.restore(state["port"])
+        super().load_state(state, network)
+        self._seed_of_round = int(state["seed_of_round"])
 
-    def drain_ledger(self) -> bytes:
-        """The MBS's book since the last call."""
-        return self._port.ledger.drain_bytes()
+    def _close_setup(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        self._arrive(received.headers)
+        return self._admit(exchange, received, self._seed_of_round)
 
-    def _batch_seed(self, step: int) -> int:
-        return seeds.integer(self._scenario.seed, "batch", step)
-
-    def _arrive(self, headers: Mapping[str, list[tuple[Header, int]]]) -> tuple[str, float, float]:
-        """Carry a round's frames over the backhaul, which moves the clock to the last arrival.
-
-        Returns the station that the round waited for, when its frames were ready, and how long they would take on idle
-        links. A frame that was lost was ready before it was sent again.
-        """
-        flat = [(station, header, size) for station, sent in headers.items() for header, size in sent]
-        deliveries = self._links.carry([Parcel(header.path, size, header.sent_s) for _, header, size in flat])
-        critical, last = flat[0], deliveries[0]
-        for item, delivery in zip(flat, deliveries, strict=True):
-            self._port.annotate(item[1], delivery)
-            if delivery.arrival_s > last.arrival_s:
-                critical, last = item, delivery
-        station, header, _ = critical
-        own = [Parcel(h.path, size, h.sent_s) for h, size in headers[station]]
-        alone = LinkSimulator(self._capacities).carry(own)
-        self.now_s = max(self.now_s, last.arrival_s)
-        ready_s = header.sent_s - (self._scenario.backhaul.resend_after_s if header.attempt else 0.0)
-        return station, ready_s, max(delivery.arrival_s for delivery in alone) - header.sent_s
-
-    def _answer(self, answers: Mapping[str, Message], exchange: Round) -> dict[str, bytes]:
-        """Send one message to each station of the roster; the network adds when it arrives."""
-        posted = {
-            station: self._port.post(message, station, phase=exchange.phase, step=exchange.step, now_s=self.now_s)
-            for station, message in answers.items()
-        }
-        parcels = [Parcel(header.path, len(frame), header.sent_s) for header, frame in posted.values()]
-        bundles = {}
-        for (station, (header, frame)), delivery in zip(posted.items(), self._links.carry(parcels), strict=True):
-            self._port.annotate(header, delivery)
-            lost_s = header.sent_s - self.now_s
-            self._answered[station] = delivery._replace(queue_s=delivery.queue_s + lost_s)
-            self._wire_bytes += len(frame)
-            bundle = Bundle()
-            bundle.add(frame, delivery.arrival_s)
-            bundles[station] = bundle.pack()
-        return bundles
-
-    def _admit(self, exchange: Round, received: Mapping[str, list[Message]]) -> dict[str, bytes]:
-        """Take in what the stations announce; tell all of them who takes part in the next round."""
-        for station, messages in received.items():
-            self._joined[station] = next(message for message in messages if isinstance(message, Join))
-            reports = [message.channel for message in messages if isinstance(message, ChannelReport)]
+    def _close_measurement(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        """Rates of the stations' own hard decisions."""
+        for station in self.roster:
+            reports = [m.channel for m in received.messages[station] if isinstance(m, ChannelReport)]
             if reports:
-                self._cached[station] = np.concatenate(reports)
-        admit = Admit(roster=self.roster, next_seed=self._seed_of_round)
-        return self._answer(dict.fromkeys(self.roster, admit), exchange)
+                self._held_out[exchange.phase][station] = np.concatenate(reports)
+        outputs = [[m for m in received.messages[s] if isinstance(m, PolicyOutput)] for s in self.roster]
+        beams = np.stack([np.concatenate([m.beams for m in parts]) for parts in outputs], axis=1)
+        allocation = np.stack([np.concatenate([m.allocation for m in parts]) for parts in outputs], axis=1)
+        self._measure(exchange, torch.from_numpy(beams).to(self._device), torch.from_numpy(allocation).to(self._device))
+        return dict.fromkeys(self.roster, b"")
 
-    def _train(
-        self, exchange: Round, received: Mapping[str, list[Message]], critical: str, sent_s: float, alone_s: float
-    ) -> dict[str, bytes]:
-        channels, outputs = self._batch(received)
+    def _close_training(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        critical, sent_s, alone_s = self._arrive(received.headers)
+        channels, outputs = self._batch(received.messages)
         cut = self._scenario.downlink.feedback == "cut_gradient"
         learning = [cut and self._network.learns(station) for station in self.roster]
         leaves = [
@@ -271,7 +86,8 @@ class DmtsslCoordinator(CoordinatorRole):
         )
         joint = float(loss.joint.detach())
         if not math.isfinite(joint):
-            raise RunFailedError(f"training diverged at step {exchange.step}: the joint loss is {joint}")
+            what = divergence(loss.tasks, loss.rates.shape[1]) or f"the joint loss is {joint}"
+            raise RunFailedError(f"training diverged at step {exchange.step}: {what}")
         if any(learning):
             loss.joint.backward()  # type: ignore[no-untyped-call]
         compute_s = self._loss_flops(channel, backward=cut) / self._scenario.network.mbs.mec_flop_per_s
@@ -285,7 +101,7 @@ class DmtsslCoordinator(CoordinatorRole):
             transfer_s=answered.transfer_s + alone_s,
         )
         self._seed_of_round = self._batch_seed(exchange.step + 1)
-        hold, self._hold = self._hold, False
+        hold = self._hold_now()
         answers: dict[str, Message] = {}
         for index, station in enumerate(self.roster):
             gradients = (
@@ -333,83 +149,10 @@ class DmtsslCoordinator(CoordinatorRole):
             np.stack([outputs[i].beta for i in others]),
         ]
 
-    def _measure(self, exchange: Round, received: Mapping[str, list[Message]]) -> None:
-        """Rates of the stations' own hard decisions on a held-out split, after projection to the power budget."""
-        for station in self.roster:
-            reports = [m.channel for m in received[station] if isinstance(m, ChannelReport)]
-            if reports:
-                self._held_out[exchange.phase][station] = np.concatenate(reports)
-        outputs = [[m for m in received[s] if isinstance(m, PolicyOutput)] for s in self.roster]
-        beams = np.stack([np.concatenate([m.beams for m in parts]) for parts in outputs], axis=1)
-        allocation = np.stack([np.concatenate([m.allocation for m in parts]) for parts in outputs], axis=1)
-        beams_t = torch.from_numpy(beams).to(self._device)
-        allocation_t = torch.from_numpy(allocation).to(self._device)
-        power = station_power(beams_t, allocation_t)
-        channel = torch.from_numpy(self._stacked(exchange.phase)).to(self._device)
-        rates = _rates_in_chunks(project_to_budget(beams_t, allocation_t), allocation_t, channel)
-        if exchange.phase == "test":
-            self._rates = {self._scenario.downlink.algorithm.name: rates}
-            self._power_violation = _power_violation(power)
-        self._row(exchange, BatchLoss(torch.tensor(math.nan), torch.zeros(0), torch.from_numpy(rates), power))
-
-    def _stacked(self, phase: str) -> NDArray[np.complex64]:
-        """Held-out channels of the roster, [S, B, N, T, I, R]."""
-        return np.stack([self._held_out[phase][station] for station in self.roster], axis=1)
-
-    def _row(
-        self, exchange: Round, loss: BatchLoss, *, compute_s: float = 0.0, queue_s: float = 0.0, transfer_s: float = 0.0
-    ) -> None:
-        min_rate = self._scenario.network.users.min_rate_bps_hz
-        self._rows.append(
-            {
-                "phase": exchange.phase,
-                "step": exchange.step,
-                "joint_loss": float(loss.joint.detach()),
-                "sum_rate": float(loss.rates.sum(1).mean()),
-                "min_rate_satisfied": float((loss.rates >= min_rate).double().mean()),
-                "power_violation": _power_violation(loss.power),
-                "simulated_s": self.now_s,
-                "compute_s": compute_s,
-                "queue_s": queue_s,
-                "transfer_s": transfer_s,
-                "bytes": self._wire_bytes,
-                "wall_s": time.perf_counter() - self._started,
-            }
-        )
-
-    def _loss_flops(self, channel_SBNTIR: Tensor, *, backward: bool) -> float:
-        """Multiply-adds of (4) and (5): every user's beam through every user's channel, then R x R covariances."""
-        S, B, N, T, users, R = channel_SBNTIR.shape
-        forward = FLOPS_PER_COMPLEX_MAC * S * N * users**2 * R * (B * T + R)
-        return forward * (3 if backward else 1)
-
     def _leaf(self, array: NDArray[Any], requires_grad: bool) -> Tensor:
         return torch.from_numpy(array.copy()).to(self._device).requires_grad_(requires_grad)
-
-
-def _paths(network: Network) -> dict[str, tuple[str, ...]]:
-    """From the MBS to each small base station that can be reached."""
-    return {site: network.path(network.mbs, site) for site in network.sites if network.reaches(network.mbs, site)}
-
-
-def _capacities(network: Network) -> dict[tuple[str, str], tuple[float, float]]:
-    return {(a, b): (network.capacity_bps(a, b), network.latency_s(a, b)) for a, b in network.links()}
 
 
 def _numpy_gradient(leaf: Tensor) -> NDArray[Any]:
     gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
     return np.asarray(gradient.cpu().numpy())
-
-
-def _power_violation(power_SB: Tensor) -> float:
-    """Largest excess over the budget, relative to it."""
-    return max(0.0, float(power_SB.max()) - 1.0)
-
-
-def _rates_in_chunks(beams: Tensor, allocation: Tensor, channel: Tensor) -> NDArray[np.float64]:
-    with torch.no_grad():
-        parts = [
-            user_rates(beams[i : i + CHUNK], allocation[i : i + CHUNK], channel[i : i + CHUNK])
-            for i in range(0, len(channel), CHUNK)
-        ]
-    return np.asarray(torch.cat(parts).double().cpu().numpy())

@@ -7,7 +7,7 @@ outputs of all other stations, from which it computes the same joint loss and di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,74 +19,44 @@ from cellfree_sim.backhaul.messages import (
     Admit,
     ChannelReport,
     Join,
-    Leave,
     LossFeedback,
     Message,
     ModelTransfer,
     Phase,
     PolicyOutput,
 )
-from cellfree_sim.backhaul.port import Port
-from cellfree_sim.channel import station_channels
 from cellfree_sim.downlink.batching import draw_batch, take_batch
-from cellfree_sim.downlink.dmtssl.objective import Objective, stack_stations
 from cellfree_sim.downlink.flops import flops_per_realisation
+from cellfree_sim.downlink.objective import Objective, stack_stations
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
 from cellfree_sim.downlink.refit import refit, refit_state, station_parameters
-from cellfree_sim.downlink.roles import Context, Progress, Round, StationRole, down_links
+from cellfree_sim.downlink.roles import Context, Progress, Round
+from cellfree_sim.downlink.station import Station
 from cellfree_sim.errors import RunFailedError
-from cellfree_sim.network.users import Split
-from cellfree_sim.scenario.schema import FRAME_OVERHEAD_BYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from cellfree_sim.backhaul.precision import Precision
     from cellfree_sim.network import Network
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-CHUNK = 1000  # realisations in one measurement or channel-upload frame
 BACKWARD_OVER_FORWARD = 2  # a backward pass costs two forward passes: gradients of inputs and of weights
 
 
-class DmtsslStation(StationRole):
+class DmtsslStation(Station):
     """One SBS with its channels H^b, its policy pi_b, its optimiser and its backhaul port."""
 
     def __init__(self, context: Context, name: str) -> None:
-        self.name = name
-        self.step = 0
-        self.now_s = 0.0
-        self._scenario = context.scenario
-        self._network = context.network
-        self._device = torch.device(context.device)
-        self._mbs = context.network.mbs
-        self._port = Port(
-            name,
-            run=self._scenario.name,
-            paths=self._paths(),
-            precision=self._scenario.backhaul.precision,
-            max_bytes=self._scenario.backhaul.max_frame_bytes,
-        )
+        super().__init__(context, name)
         downlink = self._scenario.downlink
         self._objective = Objective(downlink.loss_scheme, self._scenario.network.users.min_rate_bps_hz)
-        self._channels: dict[str, Tensor] = {}
         self._roster: tuple[str, ...] = ()
         self._next_seed = 0
-        self._held = False
-        self._validated = -1
-        self._reported = False  # the channels of the validation split; those of the test split are sent in each test
-        self._uploaded = False  # the training channels, where the MBS keeps them
         self._pending: tuple[PolicyOutputs, Tensor] | None = None
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Make the channels of all splits, scaled by sqrt(P_max / sigma^2), then the policy and its optimiser."""
-        scenario = self._scenario
-        scale = 10 ** ((scenario.network.sbs.power_dbm - scenario.radio.noise_dbm) / 20)
-        for split in SPLITS:
-            report = None if progress is None else (lambda done, total, split=split: progress(split, done, total))
-            raw = station_channels(scenario, self._network, self.name, split, progress=report)
-            self._channels[split] = torch.from_numpy(raw * raw.dtype.type(scale))
+        """See `Station.prepare`; then the policy and its optimiser."""
+        super().prepare(progress)
         self._build(self._network.stations)
 
     def join(self) -> bytes:
@@ -95,36 +65,8 @@ class DmtsslStation(StationRole):
         exchange = Round("setup", self.step)
         bundle = Bundle()
         bundle.add(self._send(Join(parameters=parameters, flops_per_realisation=self._flops), exchange))
-        if self._scenario.backhaul.cache_channels and not self._uploaded:
-            self._uploaded = True
-            for first, part in self._parts(self._channels["train"]):
-                report = ChannelReport(channel=part.numpy(), first=first)
-                bundle.add(self._send(report, Round("training", self.step)))
-        return bundle.pack()
-
-    def reconfigure(self, network: Network, step: int, now_s: float) -> None:
-        """See `StationRole.reconfigure`; where the roster has changed, the head of the loss weights follows it."""
-        if self.name not in network.sites:
-            return
-        cut_off = network.status(self.name) == "isolated"
-        lost = cut_off and self._network.status(self.name) == "active"
-        self._network = network
-        self._port.reroute(self._paths(), down_links(network), self._scenario.backhaul.resend_after_s)
-        if lost and step < self._scenario.steps:
-            self._lose_upload()
-        if cut_off:
-            return
-        self.now_s = max(self.now_s, now_s)
-        if self.step != step:
-            self.step = step
-            self._follow_schedule()
-        if network.stations:
-            self._fit(network.stations)
-
-    def leave(self, reason: str) -> bytes:
-        """See `StationRole.leave`."""
-        bundle = Bundle()
-        bundle.add(self._send(Leave(reason=reason), Round("control", self.step)))
+        if self._scenario.backhaul.cache_channels:
+            self._add_training_channels(bundle)
         return bundle.pack()
 
     def send_model(self, receiver: str) -> bytes:
@@ -154,16 +96,6 @@ class DmtsslStation(StationRole):
             message = ModelTransfer(state=part)
             bundle.add(self._send(message, Round("setup", self.step), precision="float32", receiver=receiver))
         return bundle.pack()
-
-    def next_round(self, until: int) -> Round | None:
-        """Validate at step 0, every `validate_every_steps` and at the end; train otherwise."""
-        if self._held:
-            self._held = False
-            return None
-        due = self.step % self._scenario.downlink.validate_every_steps == 0 or self.step == self._scenario.steps
-        if due and self._validated != self.step:
-            return Round("validation", self.step)
-        return Round("training", self.step + 1) if self.step < until else None
 
     def upload(self, exchange: Round) -> bytes:
         """Forward pass on the batch that the last seed names; channels (unless cached) and outputs go to the MBS."""
@@ -230,58 +162,36 @@ class DmtsslStation(StationRole):
         return outputs
 
     def state(self) -> dict[str, Any]:
-        """Model, optimiser, schedule, place in the run, port."""
+        """Place in the run, model, optimiser, schedule, port."""
         return {
-            "step": self.step,
-            "validated": self._validated,
-            "reported": self._reported,
-            "uploaded": self._uploaded,
+            **super().state(),
             "next_seed": self._next_seed,
-            "now_s": self.now_s,
             "roster": list(self._roster),
             "policy": self.policy.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict() if self._schedule else None,
-            "port": self._port.state(),
         }
 
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
-        self._network = network
-        self._port.paths = self._paths()
-        self.step, self._validated = int(state["step"]), int(state["validated"])
-        self._reported, self._uploaded = bool(state["reported"]), bool(state["uploaded"])
-        self._next_seed, self.now_s = int(state["next_seed"]), float(state["now_s"])
+        super().load_state(state, network)
+        self._next_seed = int(state["next_seed"])
         if tuple(state["roster"]) != self._roster:
             self._build(state["roster"])
         self.policy.load_state_dict(state["policy"])
         self._optimiser.load_state_dict(state["optimiser"])
         if self._schedule:
             self._schedule.load_state_dict(state["schedule"])
-        self._port.restore(state["port"])
-        self._pending, self._held = None, False
-
-    def drain_ledger(self) -> bytes:
-        """The station's book since the last call."""
-        return self._port.ledger.drain_bytes()
+        self._pending = None
 
     @property
     def _learns(self) -> bool:
         """Whether the station trains; one that was injected to execute a copied model does not."""
         return self._network.learns(self.name)
 
-    def _paths(self) -> dict[str, tuple[str, ...]]:
-        others = [self._mbs, *self._network.sites]
-        reached = [other for other in others if other != self.name and self._network.reaches(self.name, other)]
-        return {other: self._network.path(self.name, other) for other in reached}
-
-    def _send(
-        self, message: Message, exchange: Round, *, precision: Precision | None = None, receiver: str | None = None
-    ) -> bytes:
-        to = receiver or self._mbs
-        return self._port.send(
-            message, to, phase=exchange.phase, step=exchange.step, now_s=self.now_s, precision=precision
-        )
+    @property
+    def _loss_weights(self) -> int:
+        return self.shape.loss_weights
 
     def _lose_upload(self) -> None:
         """The station has not noticed that it is cut off: what it sends for the next round reaches nobody."""
@@ -291,6 +201,14 @@ class DmtsslStation(StationRole):
             messages.insert(0, ChannelReport(channel=channel.numpy()))
         for message in messages:
             self._port.lose(message, self._mbs, phase="training", step=self.step + 1, now_s=self.now_s)
+
+    def _go_on(self, step: int) -> None:
+        """Where the roster has changed, the head of the loss weights follows it."""
+        if self.step != step:
+            self.step = step
+            self._follow_schedule()
+        if self._network.stations:
+            self._fit(self._network.stations)
 
     def _build(self, roster: Sequence[str]) -> None:
         """Policy, optimiser and schedule for a roster, as they are at the start of a run."""
@@ -344,21 +262,6 @@ class DmtsslStation(StationRole):
         self.policy.load_state_dict({name: self._tensor(array) for name, array in model.items()})
         passes = estimate_batch_statistics(self.policy, self._channels["train"], self._scenario.downlink.batch)
         self.now_s += passes * self._flops / self._scenario.network.sbs.mec_flop_per_s
-
-    def _parts(self, channels: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Realisations in parts that fit a frame, each with the index of its first."""
-        outputs = (
-            self.shape.subcarriers * self.shape.users * (8 * self.shape.tx_antennas + 4) + 4 * self.shape.loss_weights
-        )
-        longest = max(channels[0].numel() * channels.element_size(), outputs)
-        size = max(1, min(CHUNK, self._room(self._mbs) // longest))
-        for first in range(0, len(channels), size):
-            yield first, channels[first : first + size]
-
-    def _room(self, receiver: str) -> int:
-        """Bytes of arrays that a frame to `receiver` carries beside its header and the names on its path."""
-        names = sum(len(station) + 2 for station in self._port.paths[receiver])
-        return self._scenario.backhaul.max_frame_bytes - FRAME_OVERHEAD_BYTES - names
 
     def _policy_shape(self, stations: int) -> PolicyShape:
         scenario = self._scenario

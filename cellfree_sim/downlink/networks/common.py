@@ -34,3 +34,12 @@ def normalise_power(beams: Tensor, allocation: Tensor) -> Tensor:
     per_link: Tensor = torch.view_as_real(beams).square().sum((2, 4))
     power = (per_link * allocation.square()).sum((1, 2))
     return beams * (power + _TINY).rsqrt()[:, None, None, None]
+
+
+def by_station(tensor: Tensor, apart: tuple[int, int]) -> Tensor:
+    """[S B, …] as [S, B, …], where `apart` is (S, B).
+
+    >>> by_station(torch.arange(6), (3, 2)).tolist()
+    [[0, 1], [2, 3], [4, 5]]
+    """
+    return tensor.reshape(*apart, *tensor.shape[1:])

@@ -32,7 +32,7 @@ from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
 _TINY = 1e-20
 _SCALARS = 7  # features of a link beside its covariance
 _HEADS = 4  # power, protection of the dominant and of the other directions, phase
-_INITIAL_HEAD_SCALE = 0.3
+INITIAL_HEAD_SCALE = 0.3
 _LOADING = 1e-4  # of the mean eigenvalue, so that the inverse stays accurate in float32 70 dB above noise
 GROUPS = 4  # attention weights of a layer; each weighs a quarter of the features
 
@@ -49,7 +49,7 @@ class SetNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.link_head = nn.Linear(width, _HEADS)
         with torch.no_grad():
-            self.link_head.weight.mul_(_INITIAL_HEAD_SCALE)
+            self.link_head.weight.mul_(INITIAL_HEAD_SCALE)
             self.link_head.bias.zero_()
         if self.stations:
             self.user_weight_head = nn.Linear(width, 1)

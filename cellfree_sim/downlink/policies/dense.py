@@ -31,6 +31,13 @@ class Dense(Policy):
 
         return seeded(seed, lambda: DenseNetwork(shape, self.hidden))
 
+    def build_central(self, shape: PolicyShape, seed: int) -> nn.Module:
+        """See `Policy.build_central`."""
+        from cellfree_sim.downlink.networks.central_dense import CentralDenseNetwork
+        from cellfree_sim.downlink.networks.common import seeded
+
+        return seeded(seed, lambda: CentralDenseNetwork(shape, self.hidden))
+
 
 @POLICIES.register
 class Paper(Policy):
@@ -56,3 +63,10 @@ class Paper(Policy):
         from cellfree_sim.downlink.networks.dense import PaperNetwork
 
         return seeded(seed, lambda: PaperNetwork(shape, self.hidden, self.input_scale, self.beam_scale))
+
+    def build_central(self, shape: PolicyShape, seed: int) -> nn.Module:
+        """See `Policy.build_central`."""
+        from cellfree_sim.downlink.networks.central_dense import CentralPaperNetwork
+        from cellfree_sim.downlink.networks.common import seeded
+
+        return seeded(seed, lambda: CentralPaperNetwork(shape, self.hidden, self.input_scale, self.beam_scale))

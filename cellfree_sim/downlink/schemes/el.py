@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ExponentialLinear(LossScheme):
     """EL on the objective and the rate constraints, Huber on the power constraints, joined by (16).
 
-    With x2 = 0 it is the same function as Loss Baseline 3 (25) where rates exceed r_min, and nearly so elsewhere: the
-    two train alike. At sum rates R of 20 bit/s/Hz the objective's gradient e^-R is zero in practice.
+    With x2 = 0 it is the same function as Loss Baseline 3 (25), `exponential`, where rates exceed r_min, and nearly so
+    elsewhere: the two train alike. At sum rates R of 20 bit/s/Hz the objective's gradient e^-R is zero in practice.
     """
 
     uses_beta: ClassVar[bool] = True

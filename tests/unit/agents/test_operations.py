@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from agents import Simulation
-from cellfree_sim.errors import RunFailedError, StationLostError, UserError
+from cellfree_sim.errors import RunFailedError, RunFolderError, StationLostError, UserError
 from cellfree_sim.results.observer import Quiet
 
 STAR = {"backhaul.topology": "star"}
@@ -121,7 +121,7 @@ def test_a_resumed_run_goes_through_the_same_events(
         simulation.advance(stop)
         shutil.copytree(simulation.folder, tmp_path / "resumed")
     checkpoints = sorted((tmp_path / "resumed" / "checkpoints").iterdir())
-    assert len(checkpoints) == (1 if stop < 3 else 2)
+    assert len(checkpoints) == 2
     for newest in checkpoints[2 - back :]:
         shutil.rmtree(newest)
     (tmp_path / "resumed" / "run.json").unlink()
@@ -368,8 +368,12 @@ def test_a_station_that_fails_while_it_is_prepared_is_refused(
         raise UserError("no room for sbs-3")
 
     def dies(name: str, *, wait: bool) -> bool:
-        raise RunFailedError(f"{name} died")
+        if wait:
+            deaths.append(name)
+            raise RunFailedError(f"{name} died")
+        return True
 
+    deaths: list[str] = []
     for name, method, action in (("room", "prepare", no_room), ("death", "prepared", dies)):
         simulation = launch(tiny(inject(8)), name)
         desk = Desk(simulation, (3, request()))
@@ -382,6 +386,40 @@ def test_a_station_that_fails_while_it_is_prepared_is_refused(
         part = "no room for sbs-3" if method == "prepare" else "sbs-3 was not injected: sbs-3 died"
         assert reply["error"] == refused["refused"] == part
         assert "sbs-3" not in engine.stations
+    assert len(deaths) == 2 * 3  # one request and one event, three attempts each
+
+
+def test_a_newcomer_that_dies_once_is_prepared_once_more(
+    tiny: Any, launch: Any, finish: Any, play: Any, assert_equal: Any
+) -> None:
+    undisturbed = play(tiny(inject(8)), "undisturbed")
+    simulation = launch(tiny(inject(8)), "disturbed")
+    engine: Any = simulation._engine
+    prepared, deaths = engine.prepared, ["sbs-3"]
+
+    def dies_once(name: str, *, wait: bool) -> bool:
+        if wait and deaths:
+            raise RunFailedError(f"{deaths.pop()} died")
+        return bool(prepared(name, wait=wait))
+
+    engine.prepared = dies_once
+    assert_equal(finish(simulation), undisturbed)
+    assert deaths == []
+
+
+def test_a_full_disk_ends_the_run_and_no_request_is_answered_twice(tiny: Any, launch: Any) -> None:
+    simulation = launch(tiny())
+    desk = Desk(simulation, (3, request()))
+    journal: Any = simulation._journal
+
+    def full(*_: Any) -> None:
+        raise RunFolderError("no space left on the disk")
+
+    journal.commit = full
+    with pytest.raises(RunFolderError, match="no space left"), simulation:
+        simulation.advance()
+    assert desk.replies == []
+    assert simulation.summary()["status"] == "failed"
 
 
 def test_who_cannot_be_prepared_once_more_does_not_end_the_run(tiny: Any, launch: Any, finish: Any) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cellfree_sim.downlink import flops
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.policy import PolicyShape
-from cellfree_sim.scenario.extensions import POLICIES
+from cellfree_sim.scenario.extensions import POLICIES, REFERENCES
 
 SHAPE = PolicyShape(subcarriers=2, tx_antennas=4, users=3, rx_antennas=2, stations=2, loss_weights=6)
 LINKS = 2 * 3
@@ -60,13 +62,94 @@ def test_dense_networks_are_their_matrices(hidden):
         (lambda h: torch.einsum("sntir,sntjr->snij", h.conj(), h), 8 * 2 * 3 * 3 * 4 * 2),
         (lambda h: torch.linalg.solve(h[0, 0, :3, :, 0] + torch.eye(3), h[0, 0, 0]), 8 * (27 // 3 + 9 * 2)),
         (lambda h: torch.linalg.eigh(h[0, 0, :3, :, 0]), 8 * 9 * 27),
+        (lambda h: torch.linalg.svd(h[0, 0, :, :, 0], full_matrices=False), 8 * (7 * 4 * 9 + 4 * 27)),
+        (lambda h: torch.linalg.pinv(h[0, 0, :, :, 0].mT), 8 * (7 * 4 * 9 + 4 * 27 + 4 * 9)),
         (lambda h: torch.baddbmm(h[0].real[:, :3, :, 0], h[0].real[:, :3, :, 0], h[0].real[:, :3, :, 0]), 2 * 2 * 27),
         (lambda h: h * h + h.abs(), 0),
     ],
-    ids=["complex product", "real product", "einsum", "solve", "eigh", "baddbmm", "element-wise"],
+    ids=["complex product", "real product", "einsum", "solve", "eigh", "svd", "pinv", "baddbmm", "element-wise"],
 )
 def test_operations_are_counted_by_the_book(function, expected):
     assert flops_per_realisation(Applies(function), SHAPE) == expected
+
+
+PAPER = PolicyShape(subcarriers=4, tx_antennas=4, users=10, rx_antennas=2, stations=3, loss_weights=14)
+
+
+def test_the_closed_forms_of_the_paper_by_hand():
+    """B = 3, N = 4, I = 10, M_t = 4, M_r = 2 (Table I)."""
+    assert flops.rsa_zfbf_flops(PAPER) == 72 * (160 + 28 * 400) == 817_920
+    assert flops.gsa_zfbf_flops(PAPER) == 720 * (16 + 21 * 16 + 101 * 8) == 835_200
+    central = 1920 * 512 + 512 * 1024 + 1024 * 512 + 512 * 1094  # 2 x 960 in; 960 + 120 + 14 out
+    assert flops.cmtssl_flops(PAPER) == 2 * central == 5_183_488
+    local = 640 * 512 + 512 * 1024 + 1024 * 512 + 512 * 374
+    assert flops.dmtssl_flops(PAPER) == 2 * local == 3_135_488
+
+
+@pytest.mark.parametrize(("b", "n", "i", "t", "r"), [(1, 1, 1, 1, 1), (2, 3, 5, 4, 1), (6, 8, 20, 8, 3)])
+def test_greedy_search_is_what_sets_the_baselines_apart(b, n, i, t, r):
+    """The products H^H H of all links, M_t M_r^2, and M_r^3 more, 6 operations each."""
+    shape = PolicyShape(subcarriers=n, tx_antennas=t, users=i, rx_antennas=r, stations=b)
+    greedy, random = flops.gsa_zfbf_flops(shape), flops.rsa_zfbf_flops(shape)
+    assert greedy - random == 6 * b * n * i * (t * r**2 + r**3)
+
+
+def test_baselines_grow_with_the_cube_of_the_users_and_networks_in_proportion():
+    """Fig. 7: linear in B and N all of them; in I, networks linear, and the baselines' last difference constant."""
+
+    def counts(of, key):
+        return [of(dataclasses.replace(PAPER, **{key: value})) for value in (10, 20, 30, 40, 50)]
+
+    for of in (flops.rsa_zfbf_flops, flops.gsa_zfbf_flops):
+        assert np.ptp(np.diff(counts(of, "stations"))) == np.ptp(np.diff(counts(of, "subcarriers"))) == 0
+        assert np.ptp(np.diff(counts(of, "users"), n=2)) > np.ptp(np.diff(counts(of, "users"), n=3)) == 0
+    for of in (flops.cmtssl_flops, flops.dmtssl_flops):
+        for key in ("stations", "subcarriers", "users"):
+            assert np.ptp(np.diff(counts(of, key))) == 0
+
+
+def test_the_closed_form_of_a_dense_network_is_what_is_counted():
+    policy = POLICIES.create("paper").build(PAPER, 0)
+    assert flops.dmtssl_flops(PAPER) == flops_per_realisation(policy, PAPER)
+    policy = POLICIES.create("paper", hidden=(7, 5)).build(SHAPE, 0)
+    assert flops.dmtssl_flops(SHAPE, hidden=(7, 5)) == flops_per_realisation(policy, SHAPE)
+
+
+def channels(s=3, b=2, n=3, t=4, i=5, r=2):
+    return torch.randn(s, b, n, t, i, r, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_references_are_counted_by_the_book():
+    """For each link H^H H and H p; for zero-forcing a pseudo-inverse of each station's subcarrier; a mean per drop."""
+    channel, b, n, t, i, r = channels(), 2, 3, 4, 5, 2
+    combining = 8 * b * n * i * (t * r * r + t * r)
+    assert flops.reference_flops(REFERENCES.create("mrt"), channel) == combining
+
+    def inverse(rows, columns):
+        small, large = sorted((rows, columns))
+        return 8 * (7 * large * small**2 + 4 * small**3 + large * small**2)
+
+    for name in ("gsa-zf", "rsa-zf", "gsa2-zf", "rsa2-zf"):
+        assert flops.reference_flops(REFERENCES.create(name), channel) == combining + b * n * inverse(t, i)
+    for name in ("gsa-zf-literal", "rsa-zf-literal"):
+        assert flops.reference_flops(REFERENCES.create(name), channel) == b * n * inverse(t, i * r)
+
+
+@pytest.mark.parametrize(("name", "option"), [("wmmse", "iterations"), ("ascent", "steps")])
+def test_each_iteration_costs_the_same(name, option):
+    channel, options = channels(), {"tolerance": 0.0} if name == "wmmse" else {}
+    counts = [
+        flops.reference_flops(REFERENCES.create(name, **{option: count}, **options), channel) for count in (1, 2, 4)
+    ]
+    assert counts[2] - counts[1] == 2 * (counts[1] - counts[0]) > 0
+
+
+@pytest.mark.parametrize("name", REFERENCES.names())
+def test_no_reference_uses_linear_algebra_that_is_not_counted(name):
+    options = {"ascent": {"steps": 2}, "wmmse": {"iterations": 2}}.get(name, {})
+    with Named() as dispatched:
+        REFERENCES.create(name, **options).solve(channels(), min_rate=0.02, seed=0)
+    assert costly(dispatched) <= flops._FORMULAS.keys()
 
 
 class Named(TorchDispatchMode):
@@ -81,15 +164,20 @@ class Named(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def costly(dispatched):
+    """The operations that are linear algebra by name."""
+    names = {str(operation).removeprefix("aten."): operation for operation in dispatched.seen}
+    found = {key for key in names if COSTLY & set(key.split("_"))} - {"linalg_vector_norm", "_linalg_check_errors"}
+    return {names[key] for key in found}
+
+
 @pytest.mark.parametrize("name", POLICIES.names())
 def test_no_policy_uses_linear_algebra_that_is_not_counted(name):
     policy = POLICIES.create(name).build(SHAPE, 0).eval()
     with torch.no_grad(), Named() as dispatched:
         policy(torch.randn(1, 2, 4, 3, 2, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)))
-    names = {str(operation).removeprefix("aten."): operation for operation in dispatched.seen}
-    found = {key for key in names if COSTLY & set(key.split("_"))} - {"linalg_vector_norm", "_linalg_check_errors"}
-    assert found
-    assert {names[key] for key in found} <= flops._FORMULAS.keys(), found
+    assert costly(dispatched)
+    assert costly(dispatched) <= flops._FORMULAS.keys()
 
 
 @pytest.mark.parametrize("name", POLICIES.names())

@@ -44,6 +44,17 @@ def test_huber_is_13(x, x3):
     assert at(losses.huber, x, x3) == pytest.approx((value, slope), rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("x", [x for x in POINTS if x != 0])
+def test_the_negative_fraction_is_24(x):
+    assert at(losses.negative_fraction, x) == pytest.approx((-1 / x, 1 / x**2), rel=1e-12)
+    if x < -1:
+        assert at(losses.negative_fraction, x) == pytest.approx(at(losses.nfl, x), rel=1e-12)
+
+
+def test_the_negative_fraction_is_not_finite_at_its_pole():
+    assert not losses.negative_fraction(torch.zeros(1)).isfinite().any()
+
+
 @pytest.mark.parametrize("x1", [-1.0, -0.25, -4.0])
 def test_nfl_as_printed_jumps_at_x1_and_its_tangent_version_does_not(x1):
     step = 1e-9
@@ -99,3 +110,35 @@ def test_the_best_weights_of_16_are_known():
     beta = (2 * tasks / 3).sqrt().requires_grad_()
     (slope,) = torch.autograd.grad(losses.joint_loss(tasks, beta).sum(), beta)
     torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (0, "the objective is nan"),
+        (1, "the rate of user 0 is nan"),
+        (3, "the rate of user 2 is nan"),
+        (4, "the power of station 0 is nan"),
+        (5, "the power of station 1 is nan"),
+    ],
+)
+@pytest.mark.parametrize("realisations", [None, 3])
+def test_divergence_names_the_task(task, words, realisations):
+    """I = 3, B = 2."""
+    tasks = torch.zeros(6) if realisations is None else torch.zeros(realisations, 6)
+    assert losses.divergence(tasks, users=3) is None
+    tasks[..., task] = math.nan
+    assert losses.divergence(tasks, users=3) == f"the loss of {words}"
+
+
+def test_divergence_of_one_realisation_is_enough():
+    tasks = torch.zeros(4, 6, requires_grad=True) + 1e30
+    tasks[2, 1] = -math.inf
+    assert losses.divergence(tasks, users=3) == "the loss of the rate of user 0 is -inf"
+
+
+def test_overshoot_is_of_the_mean_power_of_the_worst_station():
+    power = torch.tensor([[0.5, 1.0, 1.5], [0.5, 3.0, 1.5]])
+    assert losses.overshoot(power) is None
+    assert losses.overshoot(power, limit=1.9) == "station 1 takes 2.0 times its power budget"
+    assert losses.overshoot(10 * power) == "station 1 takes 20.0 times its power budget"

@@ -8,7 +8,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cellfree_sim.scenario.extensions import LOSS_SCHEMES
+from cellfree_sim.downlink.policy import PolicyShape
+from cellfree_sim.downlink.rates import station_power, user_rates
+from cellfree_sim.scenario.extensions import LOSS_SCHEMES, POLICIES
 
 MIN_RATE = 0.5
 
@@ -55,6 +57,67 @@ def test_penalty_by_hand():
     assert joint[0] == pytest.approx(17)
     joint, tasks = evaluate("penalty", [[3.0, 1.0, 0.0]], [[0.3, -0.4]], None, weight=2.0, margin=3.0)
     assert tasks[0] == pytest.approx([-4, 0, 1, 3, 0.6, 0])
+
+
+def test_the_loss_baselines_by_hand():
+    """f = -4, g = (-2.5, -0.5, 0.5), l = (0.2, -0.05), r_min 0.5."""
+    huber = [0.2 - 0.055, 0.05**2 / 0.22]
+    expected = {
+        "linear": [-4, -2.5, -0.5, 0.5, 0.2, -0.05],
+        "negative-fraction": [1 / 4, 1 / 2.5, 2, -2, *huber],
+        "exponential": [math.exp(-4), math.exp(-2.5), math.exp(-0.5), math.exp(0.5), *huber],
+    }
+    for name, tasks in expected.items():
+        joint, found = evaluate(name, [[3.0, 1.0, 0.0]], [[0.2, -0.05]], [[2.0] * 6])
+        assert found[0] == pytest.approx(tasks, rel=1e-12)
+        assert joint[0] == pytest.approx(sum(tasks) / 6 / 4 + 6 * math.log(2), rel=1e-12)
+
+
+def test_loss_scheme_2_and_loss_baseline_3_coincide_where_they_are_used():
+    """With x2 = 0: the same function where users meet r_min; short of r_min = 0.02 apart by at most 2.1e-4, or 2 %."""
+    r_min = 0.02
+    generator = torch.Generator().manual_seed(9)
+    beta = 0.1 + torch.rand(50, 11, dtype=torch.float64, generator=generator)
+    excess = torch.rand(50, 2, dtype=torch.float64, generator=generator) - 0.5
+    found = {}
+    for lowest, spread in ((r_min, 3.0), (0.0, r_min)):
+        rates = lowest + spread * torch.rand(50, 8, dtype=torch.float64, generator=generator)
+        for name in ("el", "exponential"):
+            leaf = rates.clone().requires_grad_()
+            joint, tasks = LOSS_SCHEMES.create(name).evaluate(leaf, excess, beta, r_min)
+            found[name] = tasks.detach(), joint.detach(), torch.autograd.grad(tasks.sum(), leaf)[0]
+        if lowest == r_min:
+            torch.testing.assert_close(found["el"], found["exponential"], rtol=1e-12, atol=0)
+        gap = (found["el"][0] - found["exponential"][0]).abs().max()
+        assert gap <= r_min**2 / 2 * math.exp(r_min) < 2.1e-4
+        torch.testing.assert_close(found["el"][2], found["exponential"][2], rtol=0.02, atol=1e-12)
+    assert gap > 0
+
+
+def test_loss_scheme_2_and_loss_baseline_3_train_alike():
+    """One station, from one start: the same sum rate to 1e-3 after 40 steps, far from where it began."""
+    shape = PolicyShape(subcarriers=2, tx_antennas=2, users=3, rx_antennas=1, stations=1, loss_weights=5)
+    generator = torch.Generator().manual_seed(2)
+    channel = torch.randn(64, 2, 2, 3, 1, dtype=torch.complex64, generator=generator)
+    reached = {}
+    for name in ("el", "exponential", "linear"):
+        scheme = LOSS_SCHEMES.create(name)
+        policy = POLICIES.create("dense", hidden=(32,)).build(shape, 0)
+        optimiser = torch.optim.Adam(policy.parameters(), lr=3e-3)
+        history = []
+        for _ in range(40):
+            beams, allocation, beta = policy(channel)
+            beams, allocation = beams.unsqueeze(1), allocation.unsqueeze(1)
+            rates = user_rates(beams, allocation, channel.unsqueeze(1))
+            joint, _ = scheme.evaluate(rates, station_power(beams, allocation) - 1.0, beta, 0.02)
+            optimiser.zero_grad()
+            joint.mean().backward()
+            optimiser.step()
+            history.append(rates.sum(-1).mean().item())
+        reached[name] = history
+    assert reached["el"][-1] > reached["el"][0] + 0.2
+    assert reached["exponential"] == pytest.approx(reached["el"], rel=1e-3)
+    assert abs(reached["linear"][-1] - reached["el"][-1]) > 0.01
 
 
 @pytest.mark.parametrize("name", LOSS_SCHEMES.names())
@@ -116,6 +179,10 @@ def test_both_nfl_schemes_have_the_same_gradient():
         ("penalty", "weight", -1.0),
         ("penalty", "margin", math.nan),
         ("el", "x1", -1.0),
+        ("exponential", "x3", 0.0),
+        ("exponential", "x2", 0.0),
+        ("negative-fraction", "x3", 0.0),
+        ("linear", "x3", 0.11),
     ],
 )
 def test_senseless_options_are_refused(name, option, value):

@@ -1,4 +1,4 @@
-"""The joint loss of a mini-batch, (16) and (18), as both sides of DMTSSL compute it.
+"""The joint loss of a mini-batch, (16) and (18), as all that learn compute it.
 
 S realisations, B stations, N subcarriers, T transmit antennas, I users, R receive antennas, K loss weights. Noise power
 and power budget are 1 (see `cellfree_sim.backhaul.messages`).
