@@ -14,7 +14,7 @@ from agents.placement import Seat, cluster_nodes, find_seat, find_seats, remove_
 from agents.seats import local_cpus
 from agents.station import write_network
 from cellfree_sim.engine import CONTROLLER, Barrier, ChannelProgress, NotRestartedError, Rows, never
-from cellfree_sim.errors import CellfreeError, ResourceShortError, RunFailedError, StationLostError
+from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.results.state import unpack_state
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
 
 STOP_TIMEOUT_S = 10.0
-HOLD_TIMEOUT_S = 120.0
 ROWS_WAIT_S = 0.5
 SILENCE_CHECK_S = 1.0
 
@@ -79,29 +78,25 @@ class RayEngine:
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Engine.advance`."""
         import ray
-        from ray.exceptions import RayError
 
         held, looked_at = False, time.monotonic()
-        with self._plain_errors():
-            reached = self._controller.advance.remote(until)
+        with self._plain_errors(), deferred_interrupts() as interrupted:
             try:
+                reached = self._controller.advance.remote(until)
                 while not ray.wait([reached], timeout=0)[0]:
                     on_rows(self._rows(ROWS_WAIT_S))
-                    if not held and should_hold():
+                    if not held and (interrupted() or should_hold()):
                         held = True
-                        ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
+                        ray.get(self._controller.hold.remote())
                     if time.monotonic() - looked_at > SILENCE_CHECK_S:
                         looked_at = time.monotonic()
                         self._end_silent()
                 step = int(ray.get(reached))
-            except KeyboardInterrupt:
-                with deferred_interrupts(), suppress(CellfreeError, RayError):  # who died is missed when it is saved
-                    ray.get(self._controller.hold.remote(), timeout=HOLD_TIMEOUT_S)
-                    ray.get(reached, timeout=HOLD_TIMEOUT_S)
-                    on_rows(self._rows(0.0))
-                raise
-            on_rows(self._rows(0.0))
-            return step
+                on_rows(self._rows(0.0))
+            finally:
+                if interrupted():
+                    raise KeyboardInterrupt  # also where a station died meanwhile, which is missed when it is saved
+        return step
 
     def validate(self) -> Rows:
         """See `Engine.validate`."""
@@ -149,6 +144,7 @@ class RayEngine:
             self._namespace = _new_namespace(self._run_name)  # Ray still knows the name of the dead in the old one
             self._spawn_controller()
             returning = list(states)
+            self._new_seats(returning)
             moved = list(self._seats.values())
         else:
             moved = self._new_seats(returning)
@@ -266,13 +262,13 @@ class RayEngine:
         """See `Engine.close`."""
         if self._controller is not None:
             import ray
-            from ray.exceptions import RayError
 
+            # Ray raises bare exceptions where the cluster itself is gone
             try:
                 ray.get(self._controller.stop.remote(), timeout=STOP_TIMEOUT_S)
-            except RayError as error:
+            except Exception as error:
                 self._note(f"the controller did not stop in an orderly way: {type(error).__name__}")
-            with suppress(RayError):
+            with suppress(Exception):
                 ray.kill(self._controller)
                 remove_groups(self._namespace)
             self._controller = None

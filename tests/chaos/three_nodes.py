@@ -27,9 +27,9 @@ from cellfree_sim.scenario.schema import Scenario
 STEPS = 400
 FAST_HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 4,
 }
 SCENARIO = {
     "name": "three-nodes",
@@ -78,9 +78,10 @@ def main(folder: Path) -> None:
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 2, "_system_config": FAST_HEALTH_CHECKS, **small}
     )
+    # while there is one node, this process can belong to no other
+    ray.init(address=cluster.address, namespace="nodes", log_to_driver=False, logging_level=logging.ERROR)
     for _ in range(2):
         cluster.add_node(num_cpus=1, **small)
-    ray.init(address=cluster.address, namespace="nodes", log_to_driver=False, logging_level=logging.ERROR)
     killer = NodeKiller(cluster, [(60, "sbs-0"), (160, "sbs-1")])
     try:
         scenario = Scenario.model_validate(SCENARIO)
