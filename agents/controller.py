@@ -48,6 +48,18 @@ class _LateError(StationLostError):
     """Stations did not answer in time, and were ended."""
 
 
+class _NoRoomError(ResourceShortError):
+    """There is no room for some stations after all."""
+
+    def __init__(self, stations: tuple[str, ...], reason: str) -> None:
+        super().__init__(stations, reason)
+        self.stations = stations
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class Controller:
     """Actor that holds the handles of all stations of one run; their order is the scenario's."""
 
@@ -99,8 +111,8 @@ class Controller:
             self._give_back(seat.station)
         try:
             await self._reserve(seats)
-        except ResourceShortError as error:
-            raise NotRestartedError(tuple(seat.station for seat in seats), str(error)) from error
+        except _NoRoomError as error:
+            raise NotRestartedError(error.stations, str(error)) from error
         where = await self._create([name for name in stations if name in states], within_s)
         if self._mbs_name in stations:
             await self._ask({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
@@ -325,12 +337,15 @@ class Controller:
         groups = await asyncio.gather(
             *(loop.run_in_executor(None, reserve, seat, self._namespace) for seat in seats), return_exceptions=True
         )
-        failed = next((group for group in groups if isinstance(group, BaseException)), None)
-        if failed is not None:
+        failed = {s.station: g for s, g in zip(seats, groups, strict=True) if isinstance(g, BaseException)}
+        if failed:
             for group in groups:
                 if not isinstance(group, BaseException):
                     remove_placement_group(group)
-            raise failed
+            first = next(iter(failed.values()))
+            if isinstance(first, ResourceShortError):
+                raise _NoRoomError(tuple(failed), str(first))
+            raise first
         for seat, group in zip(seats, groups, strict=True):
             self._seats[seat.station] = (seat, group)
 

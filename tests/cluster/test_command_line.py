@@ -88,7 +88,8 @@ def test_a_run_from_command_to_report(small_scenario: Any, tmp_path: Path) -> No
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     pids = {int(station["pid"]) for station in summary["stations"]}
     assert len(pids) == 4
-    assert not any(psutil.pid_exists(pid) for pid in pids)
+    _, alive = psutil.wait_procs([each for each in psutil.process_iter() if each.pid in pids], timeout=30)
+    assert alive == []
 
 
 def test_a_gpu_that_is_not_there_is_one_line(small_scenario: Any, tmp_path: Path) -> None:
