@@ -200,8 +200,11 @@ def _own_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def cluster_nodes() -> list[Node]:
-    """The nodes of the cluster that this process is connected to, in order of their names; lost ones come last."""
+def cluster_nodes(*, trust: bool = True) -> list[Node]:
+    """The nodes of the cluster that this process is connected to, in order of their names; lost ones come last.
+
+    Ray takes a while to notice that a node is lost. Without `trust`, a node is lost that does not answer now.
+    """
     import ray
     from ray._private.state import available_resources_per_node
 
@@ -211,6 +214,7 @@ def cluster_nodes() -> list[Node]:
     nodes = []
     for each in found:
         host, identity, alive = each["NodeManagerHostname"], each["NodeID"], each["Alive"] and each["NodeID"] in free
+        alive = alive and (trust or _answers(each["NodeManagerAddress"], each["NodeManagerPort"]))
         total, left = each["Resources"], free.get(identity, {})
         nodes.append(
             Node(
@@ -226,10 +230,19 @@ def cluster_nodes() -> list[Node]:
     return sorted(nodes, key=lambda node: (not node.alive, node.name, node.id))
 
 
-def settled(plan: Callable[[list[Node]], T]) -> T:
+def _answers(address: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection((address, port), timeout=CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def settled(plan: Callable[[list[Node]], T], *, trust: bool = True) -> T:
     """What `plan` makes of the nodes; where it finds too little, once more, for a moment.
 
-    Ray's own view of what is free lags: a group that was just removed still counts.
+    Ray's own view of what is free lags: a group that was just removed still counts. For `trust` see `cluster_nodes`.
 
     Raises:
         ResourceShortError: that of `plan`, after that moment.
@@ -237,7 +250,7 @@ def settled(plan: Callable[[list[Node]], T]) -> T:
     until = time.monotonic() + SETTLE_S
     while True:
         try:
-            return plan(cluster_nodes())
+            return plan(cluster_nodes(trust=trust))
         except ResourceShortError:
             if time.monotonic() >= until:
                 raise

@@ -32,8 +32,7 @@ from agents.placement import Seat, reserve
 from agents.sbs import Sbs
 from agents.station import read_network
 from cellfree_sim.backhaul.bundle import payload_and_frame_bytes
-from cellfree_sim.engine import NotRestartedError
-from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
+from cellfree_sim.errors import NotRestartedError, ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.results.state import pack_state
 
 NAME = "controller"
@@ -46,18 +45,6 @@ LAST_WORDS_S = 0.2  # for the answers of `stop` to leave before this process is 
 
 class _LateError(StationLostError):
     """Stations did not answer in time, and were ended."""
-
-
-class _NoRoomError(ResourceShortError):
-    """There is no room for some stations after all."""
-
-    def __init__(self, stations: tuple[str, ...], reason: str) -> None:
-        super().__init__(stations, reason)
-        self.stations = stations
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class Controller:
@@ -100,7 +87,8 @@ class Controller:
     ) -> dict[str, str]:
         """Restart `stations` in their seats, or in the new `seats`, and hand every station its state in the network.
 
-        Returns where the restarted ones run. NotRestartedError where some do not come up within `within_s`.
+        Returns where the restarted ones run. ResourceShortError where there is no room in some of the new seats: none
+        is taken then, and other ones may be tried. NotRestartedError where some do not come up within `within_s`.
         """
         self._adopt(network_json)
         for name in [name for name in (*self._stations, *self._joining) if name not in states]:
@@ -109,10 +97,7 @@ class Controller:
         await self._ask({name: actor.ready.remote() for name, actor in alive.items()})
         for seat in seats:
             self._give_back(seat.station)
-        try:
-            await self._reserve(seats)
-        except _NoRoomError as error:
-            raise NotRestartedError(error.stations, str(error)) from error
+        await self._reserve(seats)
         where = await self._create([name for name in stations if name in states], within_s)
         if self._mbs_name in stations:
             await self._ask({name: actor.connect.remote(self._mbs) for name, actor in self._stations.items()})
@@ -344,7 +329,7 @@ class Controller:
                     remove_placement_group(group)
             first = next(iter(failed.values()))
             if isinstance(first, ResourceShortError):
-                raise _NoRoomError(tuple(failed), str(first))
+                raise ResourceShortError(str(first), tuple(failed))
             raise first
         for seat, group in zip(seats, groups, strict=True):
             self._seats[seat.station] = (seat, group)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from agents.cluster import Cluster, plain_errors
-from agents.placement import Seat, cluster_nodes, find_seat, find_seats, remove_groups
+from agents.placement import cluster_nodes, find_seat, find_seats, remove_groups
 from agents.seats import local_cpus
 from agents.station import write_network
-from cellfree_sim.engine import CONTROLLER, Barrier, ChannelProgress, NotRestartedError, Rows, never
-from cellfree_sim.errors import ResourceShortError, RunFailedError, StationLostError
+from cellfree_sim.engine import CONTROLLER, Barrier, ChannelProgress, Rows, never
+from cellfree_sim.errors import NotRestartedError, ResourceShortError, RunFailedError, StationLostError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.results.state import unpack_state
 
@@ -138,18 +138,26 @@ class RayEngine:
         self._preparing.clear()
         for name in [name for name in self._seats if name not in states]:
             del self._seats[name]
-        returning = [name for name in stations if name in states]
+        returning, seatless = [name for name in stations if name in states], set[str]()
         if CONTROLLER in stations:  # whose death is the death of all stations
-            remove_groups(self._namespace)
-            self._namespace = _new_namespace(self._run_name)  # Ray still knows the name of the dead in the old one
-            self._spawn_controller()
+            self._replace_controller()
             returning = list(states)
-            self._new_seats(returning)
-            moved = list(self._seats.values())
-        else:
-            moved = self._new_seats(returning)
+            seatless = set(returning)
+        homeless = self._homeless(returning)
         within_s = self._scenario.restart_timeout_s
-        self._places |= self._ask("recover", returning, moved, dict(states), write_network(network), within_s)
+        until = time.monotonic() + within_s
+        while True:
+            self._seat_anew(homeless, seatless - homeless)
+            seatless |= homeless
+            seats = [self._seats[name] for name in returning if name in seatless]
+            try:
+                self._places |= self._ask("recover", returning, seats, dict(states), write_network(network), within_s)
+            except ResourceShortError as error:  # the cluster is not as Ray had it when the seats were planned
+                if time.monotonic() > until:
+                    raise NotRestartedError(error.stations, str(error)) from error
+                homeless = seatless
+            else:
+                return
 
     def prepare(self, network: Network, name: str) -> None:
         """See `Engine.prepare`."""
@@ -281,7 +289,7 @@ class RayEngine:
 
         from agents.controller import NAME, Controller
 
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         create: Any = ray.remote(Controller).options(
             name=NAME,
             namespace=self._namespace,
@@ -296,33 +304,44 @@ class RayEngine:
             self._scenario.barrier_timeout_s,
         )
 
-    def _new_seats(self, stations: Sequence[str]) -> list[Seat]:
-        """Seats for those of `stations` whose node is gone.
+    def _replace_controller(self) -> None:
+        """Another controller, where the one before is gone; nothing is left of its stations."""
+        import ray
+
+        with suppress(Exception):  # Ray has many names for what is gone
+            ray.kill(self._controller)
+        remove_groups(self._namespace)
+        self._namespace = _new_namespace(self._run_name)  # Ray still knows the name of the dead in the old one
+        self._spawn_controller()
+
+    def _homeless(self, stations: Collection[str]) -> set[str]:
+        """Those of `stations` whose node is gone: they need new seats."""
+        alive = {node.id for node in cluster_nodes(trust=False) if node.alive}
+        homeless = {name for name in stations if self._seats[name].node not in alive}
+        for name in sorted(homeless):
+            self._note(f"{name}: its node {self._seats[name].node_name} left the cluster")
+        return homeless
+
+    def _seat_anew(self, names: Collection[str], unreserved: Collection[str]) -> None:
+        """New seats for the stations called `names`, beside the others, of which Ray does not know those `unreserved`.
 
         Raises:
             NotRestartedError: there is no room for some of them.
         """
-        alive = {node.id for node in cluster_nodes() if node.alive}
-        moved: dict[str, Seat] = {}
+        seats = {name: seat for name, seat in self._seats.items() if name not in names}
         without: list[str] = []
         reason = ""
-        for name in stations:
-            old = self._seats[name]
-            if old.node in alive:
-                continue
-            self._note(f"{name}: its node {old.node_name} left the cluster")
-            others = {**self._seats, **moved}.values()
+        planned = [self._seats[name] for name in unreserved]
+        for name in sorted(names):
             try:
-                moved[name] = find_seat(
-                    self._scenario, name, [s for s in others if s.station != name and s.node in alive]
-                )
+                seats[name] = find_seat(self._scenario, name, list(seats.values()), planned=planned)
+                planned.append(seats[name])
             except ResourceShortError as error:
                 without.append(name)
                 reason = str(error)
         if without:
             raise NotRestartedError(tuple(without), reason)
-        self._seats |= moved
-        return list(moved.values())
+        self._seats |= seats
 
     def _rows(self, wait_s: float) -> Rows:
         return list(unpack_state(self._ask("rows", wait_s)))

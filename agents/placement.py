@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agents.cluster import cluster_nodes, settled
 from agents.packing import Node, Seat
 from agents.plan import Plan, dry_run, plan_table
-from agents.seats import plan_seats, seat_for
+from agents.seats import plan_seats, seat_for, without
 from agents.shortage import nodes_text
 from cellfree_sim.errors import ResourceShortError
 
@@ -32,7 +32,6 @@ __all__ = [
     "dry_run",
     "find_seat",
     "find_seats",
-    "group_state",
     "plan_seats",
     "plan_table",
     "reserve",
@@ -52,13 +51,16 @@ def find_seats(scenario: Scenario, mbs: str, stations: Sequence[str]) -> list[Se
     return settled(lambda nodes: plan_seats(scenario, mbs, stations, nodes))
 
 
-def find_seat(scenario: Scenario, name: str, taken: Sequence[Seat]) -> Seat:
+def find_seat(scenario: Scenario, name: str, taken: Sequence[Seat], *, planned: Sequence[Seat] | None = None) -> Seat:
     """A seat for one more station on the cluster as it is now, see `seat_for`.
+
+    `planned` are seats, among those that are taken, that are yet to be reserved after a failure; where it is given,
+    only nodes count that answer, whatever Ray believes of them.
 
     Raises:
         ResourceShortError: there is none.
     """
-    return settled(lambda nodes: seat_for(scenario, name, nodes, taken))
+    return settled(lambda nodes: seat_for(scenario, name, without(nodes, planned or ()), taken), trust=planned is None)
 
 
 def reserve(seat: Seat, namespace: str) -> Any:
@@ -94,13 +96,6 @@ def remove_groups(namespace: str) -> None:
         if each["name"].startswith(f"{namespace}/") and each["state"] != "REMOVED":
             with suppress(ValueError):  # it went away by itself
                 remove_placement_group(get_placement_group(each["name"]))
-
-
-def group_state(group: Any) -> str:
-    """How a placement group is doing: "CREATED" is well; "RESCHEDULING" where its node is lost; "REMOVED"."""
-    from ray.util.placement_group import placement_group_table
-
-    return str(placement_group_table(group).get("state", "REMOVED"))
 
 
 def _resources(seat: Seat) -> str:

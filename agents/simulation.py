@@ -32,8 +32,15 @@ from pydantic import ValidationError
 import cellfree_sim
 from agents.operations import Injection, Operations, Removal, StopRequested
 from cellfree_sim.channel import check_channels
-from cellfree_sim.engine import CONTROLLER, NotRestartedError
-from cellfree_sim.errors import CellfreeError, RunFailedError, RunFolderError, StationLostError, UserError
+from cellfree_sim.engine import CONTROLLER
+from cellfree_sim.errors import (
+    CellfreeError,
+    NotRestartedError,
+    RunFailedError,
+    RunFolderError,
+    StationLostError,
+    UserError,
+)
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import Network, build_network
 from cellfree_sim.network.changes import check_events

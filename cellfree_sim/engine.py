@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from cellfree_sim.errors import RunFailedError
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -22,18 +20,6 @@ Barrier = Literal["before", "during", "after"]
 def never() -> bool:
     """Nothing waits for a round boundary."""
     return False
-
-
-class NotRestartedError(RunFailedError):
-    """Stations that died could not be brought back: no room for them, or not within the time limit."""
-
-    def __init__(self, stations: tuple[str, ...], reason: str) -> None:
-        super().__init__(stations, reason)
-        self.stations = stations
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{', '.join(self.stations)} could not be restarted: {self.reason}"
 
 
 class Engine(Protocol):

@@ -24,7 +24,15 @@ class ScenarioError(UserError):
 
 
 class ResourceShortError(UserError):
-    """The cluster does not have what the scenario asks for."""
+    """The cluster does not have what the scenario asks for; `stations` are those without room, where they are known."""
+
+    def __init__(self, reason: str, stations: tuple[str, ...] = ()) -> None:
+        super().__init__(reason, stations)
+        self.reason = reason
+        self.stations = stations
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class ChannelError(UserError):
@@ -43,8 +51,8 @@ class RunFailedError(CellfreeError):
     """A run ended before its last step: a station died, a barrier timed out, training diverged."""
 
 
-class StationLostError(RunFailedError):
-    """Stations died. What they knew since the last checkpoint is gone; the others can go back to it."""
+class StationError(RunFailedError):
+    """Something happened to `stations`: they `reason`."""
 
     def __init__(self, stations: tuple[str, ...], reason: str) -> None:
         super().__init__(stations, reason)
@@ -53,3 +61,14 @@ class StationLostError(RunFailedError):
 
     def __str__(self) -> str:
         return f"{', '.join(self.stations)} {self.reason}"
+
+
+class StationLostError(StationError):
+    """Stations died. What they knew since the last checkpoint is gone; the others can go back to it."""
+
+
+class NotRestartedError(StationError):
+    """Stations that died could not be brought back: no room for them, or not within the time limit."""
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.stations)} could not be restarted: {self.reason}"

@@ -21,7 +21,6 @@ from agents.placement import (
     dry_run,
     find_seat,
     find_seats,
-    group_state,
     reserve,
 )
 from cellfree_sim.errors import ResourceShortError, UserError
@@ -58,7 +57,7 @@ def test_a_group_lies_on_the_node_of_its_seat(cluster: Any, small_scenario: Any,
     tables = [placement_group_table(group) for group in groups]
     assert [list(table["bundles_to_node_id"].values()) for table in tables] == [[seat.node] for seat in seats]
     assert [list(table["bundles"].values()) for table in tables] == [[seat.bundle] for seat in seats]
-    assert [group_state(group) for group in groups] == ["CREATED"] * 4
+    assert [table["state"] for table in tables] == ["CREATED"] * 4
 
 
 def test_a_seat_that_is_taken_is_refused_in_seconds(cluster: Any, groups: list[Any]) -> None:
@@ -76,7 +75,7 @@ def test_a_node_that_is_gone_is_named(cluster: Any) -> None:
 
 
 def test_a_seat_that_was_given_back_is_found_again(cluster: Any, small_scenario: Any) -> None:
-    from ray.util.placement_group import remove_placement_group
+    from ray.util.placement_group import placement_group_table, remove_placement_group
 
     (node,) = cluster_nodes()
     scenario = small_scenario(placement={"sbs": {"cpus": node.cpus}})
@@ -86,7 +85,7 @@ def test_a_seat_that_was_given_back_is_found_again(cluster: Any, small_scenario:
     assert find_seat(scenario, "sbs-0", []) == seat
     again = reserve(seat, "tests")  # by the same name, at once
     remove_placement_group(again)
-    assert group_state(again) == "REMOVED"
+    assert placement_group_table(again)["state"] == "REMOVED"
 
 
 def test_more_than_there_is_is_refused_in_seconds(cluster: Any, small_scenario: Any) -> None:
