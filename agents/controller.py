@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -440,6 +440,8 @@ def _account(error: BaseException | None) -> str:
     """One line of what Ray says of a death: of an error in a constructor the last, which names it, else the first."""
     if isinstance(error, RayTaskError):
         error = error.cause
+    if isinstance(error, ActorUnavailableError):
+        return "its process, or its node, does not answer any more"
     lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
     return lines[-1] if "creation task" in lines[0] else lines[0]
 

@@ -16,20 +16,19 @@ For example:
 
 from __future__ import annotations
 
-import platform
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
-import cellfree_sim
+from agents.accounts import account, account_of_failure
+from agents.news import News
 from agents.operations import Injection, Operations, Removal, StopRequested
 from cellfree_sim.channel import check_channels
 from cellfree_sim.engine import CONTROLLER
@@ -45,14 +44,12 @@ from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import Network, build_network
 from cellfree_sim.network.changes import check_events
 from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
-from cellfree_sim.results.files import write_json
 from cellfree_sim.results.journal import Journal
 from cellfree_sim.results.observer import Observer, create_observer
 from cellfree_sim.results.run_file import NAME as RUN_FILE
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.run_folder import RunFolder
-from cellfree_sim.results.runs import PROGRESS
-from cellfree_sim.results.summary import backhaul_summary, rate_summary
+from cellfree_sim.results.summary import rate_summary
 from cellfree_sim.scenario import dump_scenario, load_scenario
 from cellfree_sim.scenario.events import InjectSbs
 
@@ -65,10 +62,7 @@ if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
 
 T = TypeVar("T")
-PROGRESS_EVERY_S = 1.0
-EVENTS_TOLD = 20
 MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
-REPORTED_PACKAGES = ("torch", "numpy", "ray", "sionna-no-rt", "msgpack", "networkx")
 
 
 @dataclass(frozen=True)
@@ -111,8 +105,7 @@ class Simulation:
         self._populated = False  # all stations are there
         self._operating = False  # a change of the network is being made
         self._losses_in_a_row = 0
-        self._progress: dict[str, Any] = {}
-        self._told_at = -PROGRESS_EVERY_S
+        self._news = News(folder, engine, self._operations, lambda: self._status)
 
     @classmethod
     def launch(
@@ -340,36 +333,16 @@ class Simulation:
 
     def summary(self) -> dict[str, Any]:
         """The summary as it stands; rates are in it once `result` has measured them."""
-        scenario = self.scenario
-        facts = self._engine.facts()
-        downlink: dict[str, Any] = {
-            "algorithm": scenario.downlink.algorithm.name,
-            "loss_scheme": scenario.downlink.loss_scheme.name,
-            "policy": scenario.downlink.policy.name,
-            "feedback": scenario.downlink.feedback,
-            "flops": facts["flops_per_realisation"],
-            "parameters": facts["parameters"],
-        }
-        if self._operations.injections:
-            end = self._validation[1] if self._validation else None
-            injections = [asdict(injection) for injection in self._operations.injections]
-            downlink["injection"] = [{**each, "sum_rate_end": end} for each in injections]
-        if self._measured is not None:
-            downlink |= self._measured[1]
-        return {
-            "name": scenario.name,
-            "seed": scenario.seed,
-            "engine": self._engine.name,
-            "status": self._status,
-            "steps": self.step,
-            "wall_seconds": time.perf_counter() - self._started,
-            "simulated_seconds": facts["simulated_seconds"],
-            "versions": _versions(),
-            "stations": self._stations(),
-            "events": self._operations.events,
-            "downlink": downlink,
-            "backhaul": self._backhaul_summary(facts.get("execution_bytes_per_realisation", 0.0)),
-        }
+        return account(
+            self.scenario,
+            self._operations,
+            self._journal.books,
+            self._engine.facts(),
+            self._measured[1] if self._measured else None,
+            run=self._standing(),
+            stations=self._news.stations(),
+            sum_rate_end=self._validation[1] if self._validation else None,
+        )
 
     def close(self) -> None:
         """End the network and close its books. Safe to call twice."""
@@ -446,31 +419,16 @@ class Simulation:
             elif row["phase"] == "validation":
                 self._validation = [int(row["step"]), float(row["sum_rate"])]
             self._observer.round({**row, "steps": self.scenario.steps})
-            self._tell_progress(row)
+            self._news.round(row, self.step, self.scenario.steps)
         self._journal.add_rounds(rows)
 
-    def _tell_progress(self, row: Mapping[str, Any]) -> None:
-        """Leave in the run folder and with the engine, about once a second, what `cellfree status` shows."""
-        if row["phase"] != "training":
-            self._progress["sum_rate"] = row["sum_rate"]
-        self._progress |= {"step": self.step, "steps": self.scenario.steps, "bytes": row["bytes"]}
-        now = time.monotonic()
-        if now - self._told_at >= PROGRESS_EVERY_S or row["phase"] != "training":
-            self._told_at = now
-            news = {"stations": self._stations(), "events": self._operations.events[-EVENTS_TOLD:]}
-            self._progress |= news
-            write_json(self.folder / PROGRESS, self._progress)
-            where = {"run": self.folder.name, "folder": str(self.folder.resolve()), "host": socket.gethostname()}
-            self._engine.tell({**self._progress, **where, "status": self._status})
-
-    def _stations(self) -> list[dict[str, Any]]:
-        """All stations with what they are to the network and where they run."""
-        network = self._operations.network
-        return [
-            {**each, "status": "active" if each["name"] == network.mbs else network.status(each["name"])}
-            for each in self._engine.describe()["stations"]
-            if each["name"] in network.graph
-        ]
+    def _standing(self) -> dict[str, Any]:
+        return {
+            "engine": self._engine.name,
+            "status": self._status,
+            "steps": self.step,
+            "wall_seconds": time.perf_counter() - self._started,
+        }
 
     def _next_checkpoint(self) -> int:
         every = self.scenario.checkpoint_every_steps
@@ -628,11 +586,6 @@ class Simulation:
             self._status = "done"
         return self.summary()
 
-    def _backhaul_summary(self, execution_bytes: float = 0.0) -> dict[str, Any]:
-        """Of what is in the books; and what it takes to execute, where that has been measured."""
-        books = self._journal.books
-        return backhaul_summary(books, training_steps=self.step, execution_bytes_per_realisation=execution_bytes)
-
     def _give_up(self, error: BaseException) -> None:
         """Keep what there is of a run that cannot go on."""
         self._status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -641,18 +594,9 @@ class Simulation:
         if self._populated:
             with suppress(CellfreeError):  # whoever keeps the books may be what died
                 self._journal.record(self._engine.drain_ledgers())
-        partial: Mapping[str, Any] = {
-            "name": self.scenario.name,
-            "seed": self.scenario.seed,
-            "engine": self._engine.name,
-            "status": self._status,
-            "steps": self.step,
-            "error": reason,
-            "versions": _versions(),
-            "events": self._operations.events,
-            "backhaul": self._backhaul_summary(),
-        }
-        self._folder.write_summary(partial)
+        self._folder.write_summary(
+            account_of_failure(self.scenario, self._operations, self._journal.books, run=self._standing(), error=reason)
+        )
 
 
 def _make_engine(
@@ -669,13 +613,3 @@ def _make_engine(
         observer.note(text)
 
     return RayEngine(scenario, network, address=address, run_name=folder.path.name, note=note)
-
-
-def _versions() -> dict[str, str]:
-    versions = {"cellfree-sim": cellfree_sim.__version__, "python": platform.python_version()}
-    for package in REPORTED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
