@@ -23,7 +23,7 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -36,7 +36,12 @@ from cellfree_sim.errors import NotRestartedError, ResourceShortError, RunFailed
 from cellfree_sim.results.state import pack_state
 
 NAME = "controller"
+_GONE = (RayActorError, OutOfMemoryError)  # a process that Ray ends because memory runs out is not "dead" to it
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ENDS = {  # what Ray's account of a death holds, and what that means
+    "node has died": "its node was lost",
+    "died unexpectedly": "its process ended unexpectedly",
+}
 PROGRESS_WAIT_S = 0.5
 ROWS_LATE_S = 5.0
 ABORT_TIMEOUT_S = 10.0
@@ -167,7 +172,7 @@ class Controller:
         call = _result(self._mbs.missing.remote(self._patience_s, self._advancing))
         try:
             silent: list[str] = await asyncio.wait_for(call, self._patience_s)
-        except RayActorError:  # who waits for it will say so
+        except _GONE:  # who waits for it will say so
             return []
         except TimeoutError:
             silent = [self._mbs_name]
@@ -246,14 +251,14 @@ class Controller:
             packed: bytes = await asyncio.wait_for(_result(self._mbs.rows.remote(wait_s)), wait_s + ROWS_LATE_S)
         except TimeoutError:  # it hangs; `end_silent` will see to it
             return pack_state([])
-        except RayActorError:  # it is `advance` that reports the death; until then there is no news
+        except _GONE:  # it is `advance` that reports the death; until then there is no news
             await asyncio.sleep(wait_s)
             return pack_state([])
         return packed
 
     async def hold(self) -> None:
         """Let all stations stop at the next round boundary."""
-        with suppress(RayActorError):  # it is `advance` that reports the death
+        with suppress(*_GONE):  # it is `advance` that reports the death
             await self._mbs.hold.remote()
 
     async def validate(self) -> None:
@@ -423,9 +428,9 @@ class Controller:
         dead = set()
         for name, error in errors.items():
             if isinstance(error, RayTaskError):  # the station lives; Ray gives its error the type of the cause as well
-                if isinstance(error.cause, RayActorError):
+                if isinstance(error.cause, _GONE):
                     dead.add(self._mbs_name)
-            elif isinstance(error, RayActorError):
+            elif isinstance(error, _GONE):
                 dead.add(name)
         return dead
 
@@ -437,13 +442,18 @@ def _actor(kind: type, seat: Seat, group: Any, **options: Any) -> Any:
 
 
 def _account(error: BaseException | None) -> str:
-    """One line of what Ray says of a death: of an error in a constructor the last, which names it, else the first."""
+    """Why a process is gone, in one line: what its constructor raised, else what Ray knows of its end."""
     if isinstance(error, RayTaskError):
         error = error.cause
+    if isinstance(error, OutOfMemoryError):
+        return "its node ran out of memory"
     if isinstance(error, ActorUnavailableError):
         return "its process, or its node, does not answer any more"
-    lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    return lines[-1] if "creation task" in lines[0] else lines[0]
+    text = _COLOURS.sub("", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [repr(error)]
+    if "creation task" in lines[0]:
+        return lines[-1]
+    return next((plain for sign, plain in _ENDS.items() if sign in text), lines[0])
 
 
 async def _result(call: Awaitable[Any]) -> Any:

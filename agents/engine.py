@@ -364,14 +364,14 @@ class RayEngine:
     @contextmanager
     def _plain_errors(self) -> Iterator[None]:
         """As `plain_errors`, where a dead actor can only be the controller."""
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
         with plain_errors():
             try:
                 yield
             except RayTaskError:
                 raise
-            except RayActorError as error:
+            except (RayActorError, OutOfMemoryError) as error:
                 raise StationLostError((CONTROLLER,), "died, and all stations with it") from error
 
 

@@ -32,4 +32,5 @@ def test_a_run_outlives_two_of_its_three_nodes(tmp_path: Path) -> None:
     assert summary["backhaul"]["balanced"] is True
     log = (tmp_path / "run" / "run.log").read_text()
     assert "left the cluster" in log
+    assert "sbs-0 died: its " in log
     assert [station["name"] for station in summary["stations"]] == ["mbs", "sbs-0"]

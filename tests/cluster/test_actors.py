@@ -59,7 +59,7 @@ def test_a_killed_station_ends_the_run_at_once_and_keeps_what_was_measured(
 
     scenario = small_scenario(**{"downlink.epochs": 5000, "on_failure": "abort"})
     with (
-        pytest.raises(RunFailedError, match="sbs-1 died"),
+        pytest.raises(RunFailedError, match="sbs-1 died: its process ended unexpectedly"),
         Simulation.launch(scenario, engine="ray", out=run_folder, observer=Quiet()) as simulation,
     ):
         description = simulation.describe()
