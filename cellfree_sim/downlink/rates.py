@@ -99,7 +99,7 @@ class _RateOfReceived(torch.autograd.Function):
         wanted = received[:, :, diagonal, :, diagonal].permute(1, 2, 0, 3)  # [S, N, I, R]
         interference = received.clone()
         interference[:, :, diagonal, :, diagonal] = 0
-        filtered = _solve(_covariance(interference, noise_power), wanted)
+        filtered = solve(interference_covariance(interference, noise_power), wanted)
         gain = (torch.view_as_real(wanted) * torch.view_as_real(filtered)).sum((-1, -2))
         ctx.save_for_backward(interference, filtered, gain)
         return torch.log1p(gain) / math.log(2.0)
@@ -116,7 +116,7 @@ class _RateOfReceived(torch.autograd.Function):
         return gradient, None
 
 
-def _covariance(interference: Tensor, noise_power: float) -> Tensor:
+def interference_covariance(interference: Tensor, noise_power: float) -> Tensor:
     """A [S, N, I, R, R] of (5)."""
     s, n, i, r, j = interference.shape
     flat = interference.reshape(s * n * i, r, j)
@@ -124,7 +124,7 @@ def _covariance(interference: Tensor, noise_power: float) -> Tensor:
     return covariance + noise_power * torch.eye(r, dtype=interference.dtype, device=interference.device)
 
 
-def _solve(covariance: Tensor, wanted: Tensor) -> Tensor:
+def solve(covariance: Tensor, wanted: Tensor) -> Tensor:
     """A^-1 g, [S, N, I, R]; closed form for R = 1 and 2."""
     r = wanted.shape[-1]
     if r == 1:

@@ -50,7 +50,7 @@ import torch
 from torch import Tensor
 
 from cellfree_sim.downlink.mrt import matched_beams
-from cellfree_sim.downlink.rates import _covariance, _solve, station_power
+from cellfree_sim.downlink.rates import interference_covariance, solve, station_power
 from cellfree_sim.downlink.zero_forcing import greedy_allocation, zero_forcing_beams
 
 Start = Literal["matched", "gsa-zf", "random"]
@@ -167,7 +167,7 @@ def _at(h: Tensor, w: Tensor) -> _Point:
     wanted = received[:, :, own, :, own].permute(1, 2, 0, 3)
     interference = received.clone()
     interference[:, :, own, :, own] = 0
-    filtered = _solve(_covariance(interference, 1.0), wanted)
+    filtered = solve(interference_covariance(interference, 1.0), wanted)
     q = (wanted.conj() * filtered).sum(-1).real
     return _Point(w, filtered / (1 + q).unsqueeze(-1), 1 + q, torch.log1p(q).sum((1, 2)) / math.log(2.0))
 
