@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format policies bench clean
 
 demo: .venv/.ready ## set up, then train the quickstart network and write its report
 	$(BIN)/cellfree run scenarios/quickstart.yaml
@@ -21,6 +21,13 @@ lint: .venv/.ready ## format, lint, types and layers, changing nothing
 format: .venv/.ready
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+policies: .venv/.ready ## train the policies that ship with the package anew, and put them in their place
+	rm -rf build/policies
+	for name in set-shared set-central; do \
+	  $(BIN)/cellfree run scenarios/policies/$$name.yaml --out build/policies/$$name && \
+	  $(BIN)/cellfree policies export build/policies/$$name --out cellfree_sim/trained_policies/$$name.policy || exit 1; \
+	done
 
 bench: .venv/.ready ## speed, as ratios measured side by side
 	$(BIN)/cellfree bench

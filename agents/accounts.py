@@ -49,6 +49,8 @@ def account(
         "flops": facts["flops_per_realisation"],
         "parameters": facts["parameters"],
     }
+    if "objective" in facts:
+        downlink["loss_scheme_at_end"] = facts["objective"]
     if operations.injections:
         downlink["injection"] = [{**asdict(each), "sum_rate_end": sum_rate_end} for each in operations.injections]
     execution_bytes = facts.get("execution_bytes_per_realisation", 0.0)

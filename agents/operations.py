@@ -26,7 +26,7 @@ from cellfree_sim.network import Network
 from cellfree_sim.network.changes import (
     with_admitted,
     with_event,
-    with_joining,
+    with_injection,
     with_removed,
 )
 from cellfree_sim.scenario.events import InjectSbs, in_order
@@ -345,9 +345,7 @@ class Operations:
         """Check an injection, and begin to prepare its station."""
         if self._coming is not None:
             raise UserError(self._busy())
-        network, name = with_joining(
-            self._scenario, self.network, spec.name, spec.position_m, learns=spec.after == "fine-tune"
-        )
+        network, name = with_injection(self._scenario, self.network, spec.name, spec)
         self._engine.prepare(network, name)
         self._coming = _Coming(name, spec, time.perf_counter() if since is None else since, request)
         self._run.note(f"{name} is being prepared at [{spec.position_m[0]:g}, {spec.position_m[1]:g}]")
@@ -374,9 +372,7 @@ class Operations:
         try:
             coming = self._prepared()
             # the network may have changed since the preparation began
-            network, name = with_joining(
-                self._scenario, self.network, coming.name, spec.position_m, learns=spec.after == "fine-tune"
-            )
+            network, name = with_injection(self._scenario, self.network, coming.name, spec)
         except (StationLostError, RunFolderError):
             raise
         except (UserError, RunFailedError) as error:

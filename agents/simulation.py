@@ -135,6 +135,8 @@ class Simulation:
             raise UserError(f"engine '{kind}' is unknown; allowed are ray and inline")
         if address is not None and kind == "inline":
             raise UserError("--address has no meaning with the inline engine, which uses no cluster")
+        if scenario.sweep is not None:
+            raise UserError(f"scenario {scenario.name} has a sweep: expand it with cellfree_sim.scenario.expand")
         network = build_network(scenario)
         check_channels(scenario)
         check_events(scenario, network)
@@ -201,10 +203,12 @@ class Simulation:
             engine = _make_engine(scenario, network, kind, folder, address, watcher)
             simulation = cls(scenario, network, engine, folder, Journal(folder, checkpoint), watcher, started)
             RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
-            watcher.phase("channels", f"{sum(scenario.channel.realisations.model_dump().values())} per station")
+            watcher.phase("channels", f"{sum(scenario.realisations.values())} per station")
             engine.start(watcher.channels)
             simulation._populated = True
             folder.log(f"stations joined: {engine.describe()}")
+            if scenario.steps == 0 and scenario.downlink.policy.trained is None:
+                simulation.note("nothing is learned: downlink.epochs is 0, and downlink.policy.trained names no policy")
             if checkpoint is None:
                 simulation.commit()
             else:
@@ -259,6 +263,7 @@ class Simulation:
         position: tuple[float, float],
         *,
         name: str | None = None,
+        azimuth_deg: float | None = None,
         transfer: str = "nearest",
         after: str = "fine-tune",
     ) -> Injection:
@@ -271,6 +276,7 @@ class Simulation:
         Args:
             position: x and y in metres.
             name: of the station; the first ``sbs-<n>`` that was never used by default.
+            azimuth_deg: where its antennas look, from the x axis; where the scenario's do by default.
             transfer: whose model it takes over: "nearest", "farthest", "random" (seeded), or "none" for its own.
             after: "fine-tune" trains it with the others from then on; "execute" uses the model as it came.
 
@@ -280,7 +286,13 @@ class Simulation:
         """
         try:
             spec = InjectSbs.model_validate(
-                {"position_m": position, "name": name, "transfer": transfer, "after": after}
+                {
+                    "position_m": position,
+                    "name": name,
+                    "azimuth_deg": azimuth_deg,
+                    "transfer": transfer,
+                    "after": after,
+                }
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -299,8 +311,8 @@ class Simulation:
         with self._saved_on_the_way_out():
             return self._operate(lambda: self._operations.remove(name))
 
-    def result(self) -> Result:
-        """Measure the held-out realisations, run the references on them, and write summary, tables and report."""
+    def result(self, *, report: bool = True) -> Result:
+        """Measure the held-out realisations, run the references on them, and write summary, tables and `report`."""
         if self.step == self.scenario.steps:
             with self._saved_on_the_way_out():
                 self._happen(wait=True)
@@ -311,10 +323,11 @@ class Simulation:
             self._give_up(error)
             raise
         self._folder.write_summary(summary)
-        self._observer.phase("report", str(self._folder.report_path))
-        from cellfree_sim.results.report import build_report
+        if report:
+            from cellfree_sim.results.report import build_report
 
-        build_report(self.folder)
+            self._observer.phase("report", str(self._folder.report_path))
+            build_report(self.folder)
         return Result(summary, self._folder.metrics(), self._folder.backhaul(), self._folder.rates(), self.folder)
 
     def _tested(self) -> dict[str, Any]:

@@ -197,19 +197,21 @@ class InlineEngine:
         """Nothing to end: the roles go with this object."""
 
     def _play_round(self, until: int) -> bool:
-        """The next round before step `until` is completed; False where there is none."""
-        self._die("before")
+        """The next round before step `until` is completed, with all that belongs to it; False where there is none."""
         roster = self._roster()
-        exchange = {station.next_round(until) for station in roster.values()}.pop()
-        if exchange is None:
-            return False
-        uploads = {name: station.upload(exchange) for name, station in roster.items()}
-        self._die("during")
-        answers = self.coordinator.close(exchange, uploads)
-        self._die("after")
-        for name, answer in answers.items():
-            roster[name].absorb(answer)
-        return True
+        while True:
+            self._die("before")
+            exchange = {station.next_round(until) for station in roster.values()}.pop()
+            if exchange is None:
+                return False
+            uploads = {name: station.upload(exchange) for name, station in roster.items()}
+            self._die("during")
+            answers = self.coordinator.close(exchange, uploads)
+            self._die("after")
+            for name, answer in answers.items():
+                roster[name].absorb(answer)
+            if not any(station.unfinished() for station in roster.values()):
+                return True
 
     def _roles(self) -> dict[str, CoordinatorRole | StationRole]:
         return {self._network.mbs: self.coordinator, **self.stations}

@@ -20,9 +20,9 @@ def progress_over_splits(scenario: Scenario, report: Callable[[int, int], None])
     >>> told
     [(350, 600)]
     """
-    counts: dict[str, int] = scenario.channel.realisations.model_dump()
-    offsets, total = {}, 0
-    for split, count in counts.items():
+    offsets: dict[str, int] = {}
+    total = 0
+    for split, count in scenario.realisations.items():
         offsets[split] = total
         total += count
     return lambda split, done, _: report(offsets[split] + done, total)

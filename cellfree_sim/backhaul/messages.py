@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 LinkClass: TypeAlias = Literal["backhaul", "air", "control"]
-Phase: TypeAlias = Literal["setup", "training", "validation", "test", "execution", "control"]
-PHASES: tuple[Phase, ...] = ("setup", "training", "validation", "test", "execution", "control")
+Phase: TypeAlias = Literal["setup", "training", "sharing", "validation", "test", "execution", "control"]
+PHASES: tuple[Phase, ...] = ("setup", "training", "sharing", "validation", "test", "execution", "control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Header:
 
     Attributes:
         run: name of the run; a frame of another run is foreign and refused.
-        phase: what the frame is for; only "training" frames count as training bytes.
+        phase: what the frame is for; "training" and "sharing" frames count as training bytes.
         step: training step (round) the frame belongs to.
         sequence: number of the frame in its sender's book, from 0.
         sender, receiver: station names.
@@ -156,7 +156,10 @@ class PolicyDecision(Message):
 @_catalogued
 @dataclass(frozen=True, slots=True)
 class ModelTransfer(Message):
-    """SBS -> SBS: a trained model (Algorithm 3): names and arrays of its state, `state[name]`, any shape and dtype."""
+    """SBS -> SBS: a trained model (Algorithm 3): names and arrays of its state, `state[name]`, any shape and dtype.
+
+    SBS -> MBS -> SBS where all stations share one policy: what each has learned, and the average of that.
+    """
 
     KIND: ClassVar[str] = "model_transfer"
 

@@ -73,6 +73,8 @@ class ChannelModel(Named):
 
     cacheable: ClassVar[bool] = True
     """Whether generated realisations are worth keeping on disk."""
+    directional: ClassVar[bool] = False
+    """Whether it matters where the antennas of a station look."""
 
     def check(self, scenario: Scenario) -> None:
         """Raise `ChannelError` where this model cannot serve `scenario`; cheap, nothing is generated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,20 @@ if TYPE_CHECKING:
     from cellfree_sim.network.graph import Network
     from cellfree_sim.scenario.schema import Scenario
 
+_log = logging.getLogger(__name__)
+
 
 def check_channels(scenario: Scenario) -> None:
-    """Raise `ChannelError` where the channel model cannot serve the scenario, before anything is generated."""
-    scenario.channel.model.check(scenario)
+    """Raise `ChannelError` where the channel model cannot serve the scenario, before anything is generated.
+
+    Azimuths that a model without directions ignores are told in the log.
+    """
+    model: ChannelModel = scenario.channel.model
+    model.check(scenario)
+    if not model.directional and scenario.network.sbs.azimuths_deg is not None:
+        _log.warning(
+            "network.sbs.azimuths_deg has no effect: in channel.model '%s' no station looks anywhere", model.name
+        )
 
 
 def outside_notes(scenario: Scenario, folder: Path) -> list[str]:
@@ -40,7 +51,7 @@ def channel_request(scenario: Scenario, network: Network, station: str, split: S
         station_index=network.sites.index(station),
         stations=len(network.sites),
         site_m=network.position(station),
-        antennas=scenario.network.sbs.antennas,
+        antennas=scenario.network.sbs.antennas.model_copy(update={"azimuth_deg": network.azimuth_deg(station)}),
         user_antennas=scenario.network.users.antennas,
         radio=scenario.radio,
         users=draw_users(scenario, split),

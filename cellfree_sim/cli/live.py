@@ -28,6 +28,7 @@ _INJECT_EPILOG = """\
 examples:
   cellfree inject --position 75,75                           into the run that is running below ./runs
   cellfree inject --position 75,75 --name east --run runs/quickstart-20250101T120000Z
+  cellfree inject --position 95,95 --azimuth -135            with antennas that look back at the centre
   cellfree inject --position 75,75 --after execute           use the copied model as it is
   cellfree inject --position 75,75 --transfer none           start from a model that knows nothing
   cellfree inject --position 75,75 --address 10.0.0.5:6379 --run quickstart-20250101T120000Z
@@ -62,6 +63,9 @@ def add_to(commands: Commands) -> None:
     inject.add_argument("--position", metavar="X,Y", required=True, help="where it stands, metres, inside the area")
     inject.add_argument("--name", metavar="NAME", help="its name (default: the next sbs-<n>)")
     inject.add_argument(
+        "--azimuth", metavar="DEG", help="where its antennas look, from the x axis (default: as the scenario says)"
+    )
+    inject.add_argument(
         "--transfer", metavar="|".join(TRANSFERS), default="nearest", help="whose model it gets (default nearest)"
     )
     inject.add_argument(
@@ -86,15 +90,15 @@ def add_to(commands: Commands) -> None:
 
 
 def with_negative_positions(argv: Sequence[str]) -> list[str]:
-    """`argv`, with a position that begins with a minus tied to its option; the parser would take it for another option.
+    """`argv`, with numbers that begin with a minus tied to their option; the parser would take them for other options.
 
     >>> with_negative_positions(["inject", "--position", "-5,75", "--json"])
     ['inject', '--position=-5,75', '--json']
     """
     tied = list(argv)
     for index, word in reversed(list(enumerate(argv))):
-        if re.match(r"-[\d.]", word) and index and argv[index - 1] == "--position":
-            tied[index - 1 : index + 1] = [f"--position={word}"]
+        if re.match(r"-[\d.]", word) and index and argv[index - 1] in ("--position", "--azimuth"):
+            tied[index - 1 : index + 1] = [f"{argv[index - 1]}={word}"]
     return tied
 
 
@@ -114,6 +118,24 @@ def position(text: str) -> list[float]:
     if not (math.isfinite(x) and math.isfinite(y)):
         raise UserError(f"--position: found '{flat(text)}'; allowed: X,Y in metres, such as 75,75")
     return [x, y]
+
+
+def azimuth(text: str) -> float:
+    """Degrees of ``--azimuth``.
+
+    >>> azimuth("-45")
+    -45.0
+
+    Raises:
+        UserError: it is no number from -360 to 360.
+    """
+    try:
+        degrees = float(text)
+    except ValueError:
+        degrees = math.nan
+    if not -360 <= degrees <= 360:
+        raise UserError(f"--azimuth: found '{flat(text)}'; allowed: degrees from the x axis, -360 to 360")
+    return degrees
 
 
 def _add_which(parser: argparse.ArgumentParser) -> None:
@@ -136,6 +158,7 @@ def _inject(arguments: argparse.Namespace) -> int:
             "command": "inject",
             "position_m": position(arguments.position),
             "name": arguments.name,
+            "azimuth_deg": None if arguments.azimuth is None else azimuth(arguments.azimuth),
             "transfer": arguments.transfer,
             "after": arguments.after,
         },

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from cellfree_sim import __version__
-from cellfree_sim.cli import live, results, running, scenarios
+from cellfree_sim.cli import live, policies, results, running, scenarios, studies
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
 from cellfree_sim.cli.terminal import flat
 from cellfree_sim.errors import UserError
@@ -23,6 +23,7 @@ examples:
   cellfree scenarios list                  what there is to start from
   cellfree scenarios show quickstart       every key and its default
   cellfree report runs/quickstart-20250101T120000Z --open
+  cellfree reproduce cmtssl/fig6a          a figure of a paper, with a verdict on its claims
 
 exit status: 0 done; 1 the run failed; 2 bad usage, scenario or resources; 130 interrupted
 """
@@ -41,10 +42,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     running.add_to(commands)
     live.add_to(commands)
     results.add_to(commands)
-    actions = scenarios.add_to(commands)
+    studies.add_to(commands)
+    below = {"policies": policies.add_to(commands), "scenarios": scenarios.add_to(commands)}
     commands.check(argv)
-    if argv and argv[0] == "scenarios":
-        actions.check(argv[1:])
+    if argv and argv[0] in below:
+        below[argv[0]].check(argv[1:])
     arguments, unknown = parser.parse_known_args(live.with_negative_positions(argv))
     if unknown:
         _refuse(unknown, arguments.parser)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim.cli.commands import Commands
 from cellfree_sim.cli.results import outcome
 from cellfree_sim.cli.scenarios import add_set, checked, read
-from cellfree_sim.cli.terminal import DONE, REFUSED, complain, show, table
+from cellfree_sim.cli.terminal import DONE, REFUSED, complain, flat, show, table
 from cellfree_sim.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise UserError("--dry-run starts nothing; leave out --detach")
     source = read(arguments.scenario, arguments.assignments, engine=arguments.engine, seed=arguments.seed)
     scenario, network = checked(source)
+    if scenario.sweep is not None:
+        name = flat(arguments.scenario)
+        raise UserError(f"{name}: has a sweep; run it with: cellfree sweep {name}")
     if arguments.dry_run:
         return _dry_run(scenario, network, arguments.address)
     if arguments.detach:

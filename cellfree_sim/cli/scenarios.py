@@ -100,14 +100,26 @@ def _check(arguments: argparse.Namespace) -> int:
     status = DONE
     for text in arguments.scenarios:
         try:
-            scenario, _ = checked(read(text, []))
+            source = read(text, [])
+            scenario, _ = checked(source)
+            points = _points(source) if scenario.sweep is not None else {}
         except UserError as error:
             complain(str(error))
             status = REFUSED
         else:
+            if points:
+                show(f"{flat(text)}: good: {points['full']} points, {points['quick']} at quick scale")
+                continue
             stations, users = scenario.network.sbs.count, scenario.network.users.count
             show(f"{flat(text)}: good: {stations} stations, {users} users, {scenario.steps} training steps")
     return status
+
+
+def _points(source: ScenarioSource) -> dict[str, int]:
+    """How many points a sweep has at each scale, all of them checked."""
+    from cellfree_sim.studies.reproduce import checked_points
+
+    return {scale: len(checked_points(source, quick=scale == "quick")) for scale in ("full", "quick")}
 
 
 def _schema(_: argparse.Namespace) -> int:

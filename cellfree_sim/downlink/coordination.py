@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from cellfree_sim.backhaul.precision import Precision
     from cellfree_sim.network import Network
 
 MEASURED = ("validation", "test")
@@ -93,6 +94,8 @@ class Coordinator(CoordinatorRole):
             return self._close_measurement(exchange, received)
         if exchange.phase == "setup":
             return self._close_setup(exchange, received)
+        if exchange.phase == "sharing":
+            return self._close_sharing(exchange, received)
         return self._close_training(exchange, received)
 
     @abstractmethod
@@ -106,6 +109,10 @@ class Coordinator(CoordinatorRole):
     @abstractmethod
     def _close_measurement(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
         """Measure a held-out split; the answers."""
+
+    def _close_sharing(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        """Average what the stations have learned; the answers. Only where stations learn (`StationRole.unfinished`)."""
+        raise RunFailedError(f"step {exchange.step}: the stations of this algorithm have no models to share")
 
     def reconfigure(self, network: Network) -> None:
         """See `CoordinatorRole.reconfigure`; what is known of stations that are gone is forgotten."""
@@ -167,13 +174,15 @@ class Coordinator(CoordinatorRole):
 
     def facts(self) -> dict[str, Any]:
         """See `CoordinatorRole.facts`."""
-        return {"power_violation": self._power_violation, "simulated_seconds": self.now_s}
+        facts = {"power_violation": self._power_violation, "simulated_seconds": self.now_s}
+        return facts | ({"objective": self._objective.state()} if self._objective.scheme.adapts else {})
 
     def state(self) -> dict[str, Any]:
         """Clock, queues, caches and port."""
         return {
             "now_s": self.now_s,
             "wire_bytes": self._wire_bytes,
+            "objective": self._objective.state(),
             "answered": {name: [d.arrival_s, d.queue_s, d.transfer_s] for name, d in self._answered.items()},
             "joined": {name: [join.parameters, join.flops_per_realisation] for name, join in self._joined.items()},
             "cached": dict(self._cached),
@@ -192,6 +201,7 @@ class Coordinator(CoordinatorRole):
         self._port.paths = _paths(network)
         self.now_s = float(state["now_s"])
         self._wire_bytes = int(state["wire_bytes"])
+        self._objective = self._objective.restored(state["objective"])
         self._answered = {name: Delivery(*values) for name, values in state["answered"].items()}
         self._joined = {name: Join(*values) for name, values in state["joined"].items()}
         self._cached = {name: np.asarray(array) for name, array in state["cached"].items()}
@@ -231,23 +241,25 @@ class Coordinator(CoordinatorRole):
         ready_s = header.sent_s - (self._scenario.backhaul.resend_after_s if header.attempt else 0.0)
         return station, ready_s, max(delivery.arrival_s for delivery in alone) - header.sent_s
 
-    def _answer(self, answers: Mapping[str, Message], exchange: Round) -> dict[str, bytes]:
-        """Send one message to each station of the roster; the network adds when it arrives."""
-        posted = {
-            station: self._port.post(message, station, phase=exchange.phase, step=exchange.step, now_s=self.now_s)
-            for station, message in answers.items()
-        }
-        parcels = [Parcel(header.path, len(frame), header.sent_s) for header, frame in posted.values()]
-        bundles = {}
-        for (station, (header, frame)), delivery in zip(posted.items(), self._links.carry(parcels), strict=True):
+    def _answer(
+        self, answers: Mapping[str, Sequence[Message]], exchange: Round, *, precision: Precision | None = None
+    ) -> dict[str, bytes]:
+        """Send messages to each station of the roster; the network adds when they arrive."""
+        phase, step = exchange.phase, exchange.step
+        posted = [
+            (station, *self._port.post(message, station, phase=phase, step=step, now_s=self.now_s, precision=precision))
+            for station, messages in answers.items()
+            for message in messages
+        ]
+        parcels = [Parcel(header.path, len(frame), header.sent_s) for _, header, frame in posted]
+        bundles = {station: Bundle() for station in answers}
+        for (station, header, frame), delivery in zip(posted, self._links.carry(parcels), strict=True):
             self._port.annotate(header, delivery)
             lost_s = header.sent_s - self.now_s
             self._answered[station] = delivery._replace(queue_s=delivery.queue_s + lost_s)
             self._wire_bytes += len(frame)
-            bundle = Bundle()
-            bundle.add(frame, delivery.arrival_s)
-            bundles[station] = bundle.pack()
-        return bundles
+            bundles[station].add(frame, delivery.arrival_s)
+        return {station: bundle.pack() for station, bundle in bundles.items()}
 
     def _admit(self, exchange: Round, received: Uploads, next_seed: int) -> dict[str, bytes]:
         """Take in what the stations announce; tell all of them who takes part in the next round."""
@@ -257,7 +269,7 @@ class Coordinator(CoordinatorRole):
             if reports:
                 self._cached[station] = np.concatenate(reports)
         admit = Admit(roster=self.roster, next_seed=next_seed)
-        return self._answer(dict.fromkeys(self.roster, admit), exchange)
+        return self._answer({station: [admit] for station in self.roster}, exchange)
 
     def _hold_now(self) -> bool:
         """Whether the stations are to stop at this round boundary; they are told once."""

@@ -105,27 +105,6 @@ def divergence(task_losses: Tensor, users: int) -> str | None:
     return None
 
 
-def overshoot(power: Tensor, limit: float = 2.0) -> str | None:
-    """Which station takes more than `limit` times its budget, in words; None where none does.
-
-    This is how a loss that is not bounded below diverges: it stays finite while the power runs away. With the policy
-    `paper`, which does not normalise it, Loss Baselines 1 and 2 are at 8 and 4 times the budget after 120 steps; `el`
-    and `exponential` are at their budget.
-
-    Args:
-        power: of each station before projection to the budget, [S, B], in units of the budget.
-        limit: of the mean over realisations.
-
-    >>> overshoot(torch.tensor([[1.0, 9.0], [1.0, 7.0]]))
-    'station 1 takes 8.0 times its power budget'
-    """
-    mean = power.detach().mean(0)
-    station = int(mean.argmax())
-    if mean[station] <= limit:
-        return None
-    return f"station {station} takes {float(mean[station]):.1f} times its power budget"
-
-
 def _task_name(task: int, users: int) -> str:
     if task == 0:
         return "the objective"

@@ -6,8 +6,9 @@ and power budget are 1 (see `cellfree_sim.backhaul.messages`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -50,6 +51,18 @@ class Objective:
         power_SB = station_power(beams_SBNTI, allocation_SBNI)
         joint_S, tasks = self.scheme.evaluate(rates_SI, power_SB - 1.0, beta_SK, self.min_rate_bps_hz)
         return BatchLoss(joint_S.mean(), tasks.detach().mean(0), rates_SI.detach(), power_SB.detach())
+
+    def after(self, loss: BatchLoss) -> Objective:
+        """The objective of the next batch; another one only where the loss scheme adapts."""
+        return replace(self, scheme=self.scheme.adapted(loss.rates, self.min_rate_bps_hz))
+
+    def state(self) -> dict[str, Any]:
+        """The loss scheme as it is now, for a checkpoint."""
+        return self.scheme.model_dump(mode="json")
+
+    def restored(self, state: Mapping[str, Any]) -> Objective:
+        """The objective whose `state` it was."""
+        return replace(self, scheme=type(self.scheme).model_validate(state))
 
 
 def stack_stations(parts: list[Tensor]) -> Tensor:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import Field, ValidationInfo, model_validator
 
 from cellfree_sim.errors import ScenarioError
 from cellfree_sim.registry import Named
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from cellfree_sim.scenario.schema import Scenario
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,19 @@ class PolicyShape:
     loss_weights: int = 0
 
 
+def policy_shape(scenario: Scenario, stations: int) -> PolicyShape:
+    """The sizes of the policies of a scenario in a network of `stations` stations."""
+    users = scenario.network.users
+    return PolicyShape(
+        subcarriers=scenario.radio.subcarriers,
+        tx_antennas=scenario.network.sbs.antennas.count,
+        users=users.count,
+        rx_antennas=users.antennas,
+        stations=stations,
+        loss_weights=1 + users.count + stations if scenario.downlink.loss_scheme.uses_beta else 0,
+    )
+
+
 class PolicyOutputs(NamedTuple):
     """What the policy of one station decides for a batch of S realisations (19).
 
@@ -55,9 +73,16 @@ class Policy(Named):
 
     Attributes:
         central_serves_any_roster: whether a central network goes on as it is when stations come and go.
+        any_size: fields of `PolicyShape` in which a trained network serves any other size as well.
+        trained: what its networks start from; options that are not given are then those of the trained policy.
     """
 
     central_serves_any_roster: ClassVar[bool] = False
+    any_size: ClassVar[frozenset[str]] = frozenset()
+
+    trained: str | None = Field(
+        None, description="start from this trained policy: a file, or a name that 'cellfree policies list' gives"
+    )
 
     @abstractmethod
     def build(self, shape: PolicyShape, seed: int) -> nn.Module:
@@ -75,10 +100,28 @@ class Policy(Named):
         """
         raise ScenarioError(f"downlink.policy: {no_central_network(self.name)}")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_trained(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("trained"), str):
+            from cellfree_sim.downlink.trained import with_trained_options
+
+            folder = (info.context or {}).get("folder")
+            return with_trained_options(data, None if folder is None else Path(folder))
+        return data
+
     @classmethod
     def has_central(cls) -> bool:
         """Whether `build_central` makes a network."""
         return cls.build_central is not Policy.build_central
+
+
+def check_start(scenario: Scenario, *, central: bool) -> None:
+    """`MisfitError` where the scenario starts from a trained policy that does not fit it."""
+    if scenario.downlink.policy.trained is not None:
+        from cellfree_sim.downlink.trained import check_fits
+
+        check_fits(scenario, central=central)
 
 
 def no_central_network(name: str) -> str:

@@ -6,7 +6,7 @@ roles:
     engine                    station role                     coordinator role
     prepare()           ──►   channels, model, optimiser
     join()              ──►   bundle ───────────────────────►  close("setup", 0, …)  ──► bundle per station ──► absorb()
-    next_round(until)   ──►   ("training", k) or None
+    next_round(until)   ──►   ("training", k), … or None
     upload(round)       ──►   bundle ───────────────────────►  close("training", k, …) ► bundle per station ──► absorb()
     measure("test")     ──►   bundle ───────────────────────►  close("test", k, …)
 
@@ -42,7 +42,10 @@ Progress = Callable[[str, int, int], None]
 
 
 class Round(NamedTuple):
-    """One exchange between all stations and the MBS: what it is for, and the training step it belongs to."""
+    """One exchange between all stations and the MBS: what it is for, and the training step it belongs to.
+
+    A round of "sharing" belongs to the training step before it: the models of all stations are averaged.
+    """
 
     phase: Phase
     step: int
@@ -97,6 +100,13 @@ class StationRole(ABC):
     @abstractmethod
     def next_round(self, until: int) -> Round | None:
         """The next round before training step `until` is completed, or None at `until` or where the MBS said hold."""
+
+    def unfinished(self) -> Round | None:
+        """A round that belongs to the training step just done, so that the run cannot stop before it; by default none.
+
+        `next_round` gives it first.
+        """
+        return None
 
     @abstractmethod
     def upload(self, exchange: Round) -> bytes:
@@ -164,7 +174,8 @@ class CoordinatorRole(ABC):
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the summary says: parameters and FLOPs per station, power violation, simulated time; and
-        `execution_bytes_per_realisation`, of all stations together, where it is known.
+        `execution_bytes_per_realisation`, of all stations together, where it is known, and `objective`, the loss scheme
+        as it is now, where it adapts in training.
         """
 
     @abstractmethod

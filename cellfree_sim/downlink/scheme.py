@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from cellfree_sim.registry import Named
 
@@ -19,9 +19,11 @@ class LossScheme(Named):
 
     Attributes:
         uses_beta: whether the joint loss has learned weights; where not, policies have no beta head (K = 0).
+        adapts: whether it changes in training (`adapted`).
     """
 
     uses_beta: ClassVar[bool]
+    adapts: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(
@@ -39,6 +41,10 @@ class LossScheme(Named):
         Returns:
             The joint loss [S], to be averaged over the batch (18), and the task losses [S, 1 + I + B].
         """
+
+    def adapted(self, rates: Tensor, min_rate: float) -> Self:
+        """The scheme of the next batch, given the rates [S, I] that this batch had; by default, it stays as it is."""
+        return self
 
 
 def objective(rates: Tensor, weights: Tensor | None) -> Tensor:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,16 +14,15 @@ from cellfree_sim.backhaul.messages import ChannelReport, Leave, Message
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.channel import station_channels
 from cellfree_sim.downlink.roles import Context, Progress, Round, StationRole, down_links
-from cellfree_sim.network.users import Split
-from cellfree_sim.scenario.schema import FRAME_OVERHEAD_BYTES
+from cellfree_sim.downlink.sharing import room_on
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cellfree_sim.backhaul.precision import Precision
     from cellfree_sim.network import Network
+    from cellfree_sim.network.users import Split
 
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CHUNK = 1000  # realisations in one measurement or channel-upload frame
 
 
@@ -51,13 +51,9 @@ class Station(StationRole):
         self._uploaded = False  # the training channels, where the MBS keeps them
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """Make the channels of all splits, scaled by sqrt(P_max / sigma^2)."""
-        scenario = self._scenario
-        scale = 10 ** ((scenario.network.sbs.power_dbm - scenario.radio.noise_dbm) / 20)
-        for split in SPLITS:
-            report = None if progress is None else (lambda done, total, split=split: progress(split, done, total))
-            raw = station_channels(scenario, self._network, self.name, split, progress=report)
-            self._channels[split] = torch.from_numpy(raw * raw.dtype.type(scale))
+        """Make the channels of all splits that are needed, scaled by sqrt(P_max / sigma^2)."""
+        for split in self._scenario.realisations:
+            self._split(split, None if progress is None else partial(progress, split))
 
     def reconfigure(self, network: Network, step: int, now_s: float) -> None:
         """See `StationRole.reconfigure`."""
@@ -89,6 +85,9 @@ class Station(StationRole):
 
     def next_round(self, until: int) -> Round | None:
         """Validate at step 0, every `validate_every_steps` and at the end; train otherwise."""
+        unfinished = self.unfinished()
+        if unfinished is not None:
+            return unfinished
         if self._held:
             self._held = False
             return None
@@ -123,6 +122,15 @@ class Station(StationRole):
         """The station's book since the last call."""
         return self._port.ledger.drain_bytes()
 
+    def _split(self, split: Split, progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Scaled channels of a split [Rz, N, T, I, R], made where they are first asked for."""
+        if split not in self._channels:
+            scenario = self._scenario
+            scale = 10 ** ((scenario.network.sbs.power_dbm - scenario.radio.noise_dbm) / 20)
+            raw = station_channels(scenario, self._network, self.name, split, progress=progress)
+            self._channels[split] = torch.from_numpy(raw * raw.dtype.type(scale))
+        return self._channels[split]
+
     def _paths(self) -> dict[str, tuple[str, ...]]:
         others = [self._mbs, *self._network.sites]
         reached = [other for other in others if other != self.name and self._network.reaches(self.name, other)]
@@ -137,8 +145,8 @@ class Station(StationRole):
         )
 
     def _add_training_channels(self, bundle: Bundle) -> None:
-        """All training realisations, once."""
-        if not self._uploaded:
+        """All training realisations, once, where there is something to learn."""
+        if not self._uploaded and self._scenario.steps:
             self._uploaded = True
             self._add_reports(bundle, "train", Round("training", self.step))
 
@@ -146,7 +154,7 @@ class Station(StationRole):
         self, bundle: Bundle, split: Split, exchange: Round, *, precision: Precision | None = None
     ) -> None:
         """The channels of a split, in as many frames as their limit asks for."""
-        for first, part in self._parts(self._channels[split]):
+        for first, part in self._parts(self._split(split)):
             bundle.add(self._send(ChannelReport(channel=part.numpy(), first=first), exchange, precision=precision))
 
     def _parts(self, channels: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -164,6 +172,5 @@ class Station(StationRole):
         return 0
 
     def _room(self, receiver: str) -> int:
-        """Bytes of arrays that a frame to `receiver` carries beside its header and the names on its path."""
-        names = sum(len(station) + 2 for station in self._port.paths[receiver])
-        return self._scenario.backhaul.max_frame_bytes - FRAME_OVERHEAD_BYTES - names
+        """See `room_on`."""
+        return room_on(self._port.paths[receiver], self._scenario.backhaul.max_frame_bytes)

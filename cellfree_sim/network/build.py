@@ -43,11 +43,25 @@ def add_link(graph: nx.Graph, scenario: Scenario, link: Link) -> None:
     graph.add_edge(link.a, link.b, kind="backhaul", up=True, capacity_bps=capacity, latency_s=latency)
 
 
-def add_sbs(graph: nx.Graph, scenario: Scenario, name: str, place: Place, *, status: Status, learns: bool) -> None:
-    """Add a small base station without links."""
+def add_sbs(
+    graph: nx.Graph,
+    scenario: Scenario,
+    name: str,
+    place: Place,
+    *,
+    status: Status,
+    learns: bool,
+    azimuth_deg: float | None = None,
+) -> None:
+    """Add a small base station without links; `azimuth_deg` None: its antennas look where the scenario's do."""
     x, y, z = place
     sbs = scenario.network.sbs
-    own = {"antennas": sbs.antennas.count, "mec_flop_per_s": sbs.mec_flop_per_s, "power_dbm": sbs.power_dbm}
+    own = {
+        "antennas": sbs.antennas.count,
+        "azimuth_deg": float(sbs.antennas.azimuth_deg if azimuth_deg is None else azimuth_deg),
+        "mec_flop_per_s": sbs.mec_flop_per_s,
+        "power_dbm": sbs.power_dbm,
+    }
     graph.add_node(name, kind="sbs", x_m=x, y_m=y, z_m=z, **own, status=status, learns=learns)
 
 
@@ -66,13 +80,15 @@ def _station_places(scenario: Scenario) -> dict[str, Place]:
 
 
 def _add_stations(graph: nx.Graph, scenario: Scenario, places: dict[str, Place]) -> None:
+    azimuths_deg = dict(zip(scenario.station_names, scenario.network.sbs.azimuths_deg or [], strict=False))
     for name, place in places.items():
         if name == MBS_NAME:
             x, y, z = place
             flop_per_s = scenario.network.mbs.mec_flop_per_s
             graph.add_node(name, kind="mbs", x_m=x, y_m=y, z_m=z, antennas=0, mec_flop_per_s=flop_per_s)
         else:
-            add_sbs(graph, scenario, name, place, status="active", learns=True)
+            azimuth_deg = azimuths_deg.get(name)
+            add_sbs(graph, scenario, name, place, status="active", learns=True, azimuth_deg=azimuth_deg)
 
 
 def _add_users(graph: nx.Graph, scenario: Scenario) -> None:

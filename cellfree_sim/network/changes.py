@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
-    from cellfree_sim.scenario.events import Event
+    from cellfree_sim.scenario.events import Event, InjectSbs
     from cellfree_sim.scenario.schema import Scenario
 
 CLOSEST_M = 0.01
@@ -32,13 +32,20 @@ _KEYS = ("name: ", "position_m: ")  # of an injection, with which errors about t
 
 
 def with_joining(
-    scenario: Scenario, network: Network, name: str | None, position_m: tuple[float, float], *, learns: bool
+    scenario: Scenario,
+    network: Network,
+    name: str | None,
+    position_m: tuple[float, float],
+    *,
+    learns: bool,
+    azimuth_deg: float | None = None,
 ) -> tuple[Network, str]:
     """The network with a new small base station that is being prepared, and the station's name.
 
     It is built as the others are, and linked as the topology of the scenario says (`Topology.attach`). Without `name`
-    it is the first ``sbs-<n>`` that was never used. Raises `UserError` for a name or a place that cannot be, and where
-    the channel model or the algorithm has no more stations.
+    it is the first ``sbs-<n>`` that was never used; without `azimuth_deg` its antennas look where the scenario's do.
+    Raises `UserError` for a name or a place that cannot be, and where the channel model or the algorithm has no more
+    stations.
 
     >>> from cellfree_sim.network import build_network
     >>> from cellfree_sim.scenario import Scenario
@@ -56,7 +63,8 @@ def with_joining(
     _check_place(scenario, network, x, y)
     scenario.channel.model.check_stations(scenario, len(network.sites) + 1)
     graph = network.graph.copy()
-    add_sbs(graph, scenario, name, (x, y, scenario.network.sbs.height_m), status="joining", learns=learns)
+    place = (x, y, scenario.network.sbs.height_m)
+    add_sbs(graph, scenario, name, place, status="joining", learns=learns, azimuth_deg=azimuth_deg)
     grown = Network(graph)
     places = {station: grown.position(station) for station in (network.mbs, *network.stations, name)}
     for link in scenario.backhaul.topology.attach(network.mbs, places, network.links(), name):
@@ -64,6 +72,12 @@ def with_joining(
     joining = Network(graph)
     scenario.downlink.algorithm.check_roster(scenario, network, with_admitted(joining, name))
     return joining, name
+
+
+def with_injection(scenario: Scenario, network: Network, name: str | None, spec: InjectSbs) -> tuple[Network, str]:
+    """As `with_joining`, for what an injection asks for; `name` instead of its own."""
+    learns = spec.after == "fine-tune"
+    return with_joining(scenario, network, name, spec.position_m, learns=learns, azimuth_deg=spec.azimuth_deg)
 
 
 def with_admitted(network: Network, name: str) -> Network:
@@ -146,8 +160,7 @@ def with_event(scenario: Scenario, network: Network, event: Event) -> Network:
     detail = event.detail
     match event.action:
         case "inject_sbs":
-            learns = detail.after == "fine-tune"
-            return with_admitted(*with_joining(scenario, network, detail.name, detail.position_m, learns=learns))
+            return with_admitted(*with_injection(scenario, network, detail.name, detail))
         case "remove_sbs":
             return with_removed(scenario, network, detail)
         case "fail_sbs":

@@ -22,11 +22,12 @@ class Network:
     """A networkx graph of stations and users, and what roles ask of it.
 
     Nodes carry ``kind`` ('mbs', 'sbs' or 'user'), ``x_m``, ``y_m``, ``z_m`` and ``antennas``; stations also
-    ``mec_flop_per_s``. Small base stations also carry ``power_dbm``, ``status`` (see `status`) and ``learns`` (False:
-    it executes the model it was given). Edges are backhaul links and carry ``kind='backhaul'``, ``up``,
-    ``capacity_bps`` (of each direction) and ``latency_s``, and where a link was slowed down what it was built with, as
-    ``built_capacity_bps`` and ``built_latency_s``. Users are nodes without edges: they stand where the first test
-    realisation has them. Stations come in stacking order, the macro base station first, those that joined last.
+    ``mec_flop_per_s``. Small base stations also carry ``power_dbm``, ``azimuth_deg`` (where their antennas look, from
+    the x axis), ``status`` (see `status`) and ``learns`` (False: it executes the model it was given). Edges are
+    backhaul links and carry ``kind='backhaul'``, ``up``, ``capacity_bps`` (of each direction) and ``latency_s``, and
+    where a link was slowed down what it was built with, as ``built_capacity_bps`` and ``built_latency_s``. Users are
+    nodes without edges: they stand where the first test realisation has them. Stations come in stacking order, the
+    macro base station first, those that joined last.
 
     A network does not change: `cellfree_sim.network.changes` makes new ones.
 
@@ -64,6 +65,10 @@ class Network:
     def learns(self, name: str) -> bool:
         """Whether a station trains with the others; False: it executes the model it was given."""
         return bool(self._node(name).get("learns", True))
+
+    def azimuth_deg(self, name: str) -> float:
+        """Boresight of a small base station's antennas in the horizontal plane, degrees from the x axis."""
+        return float(self._node(name)["azimuth_deg"])
 
     def position(self, name: str) -> Place:
         """x, y and z of a station or user in metres."""

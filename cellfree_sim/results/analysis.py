@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PURPOSES = ("training", "execution", "measurement", "control")
 PURPOSE_OF_PHASE = {
     "training": "training",
+    "sharing": "training",
     "execution": "execution",
     "validation": "measurement",
     "test": "measurement",

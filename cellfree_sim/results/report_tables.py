@@ -170,11 +170,13 @@ def station_table(run: RunData) -> Table | None:
     if not stations:
         return None
     devices, states = _devices(run), _states(run, stations)
+    looks = any(station.get("azimuth_deg") for station in stations)
     rows = [
         Row(
             [
                 str(station["id"]),
                 f"({station['x_m']:.6g}, {station['y_m']:.6g}, {station['z_m']:.6g})",
+                *([signed(station["azimuth_deg"], "g") if "azimuth_deg" in station else "–"] if looks else []),
                 f"{station['antennas']}" if station.get("antennas") else "–",
                 signed(station["power_dbm"], "g") if station.get("power_dbm") is not None else "–",
                 f"{station['mec_flop_per_s'] / 1e9:,.6g}" if station.get("mec_flop_per_s") else "–",
@@ -185,9 +187,18 @@ def station_table(run: RunData) -> Table | None:
         for station in stations[:ROWS_SHOWN]
     ]
     if len(stations) > ROWS_SHOWN:
-        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", *[""] * (6 if states else 5)]))
-    columns = ["station", "position (m)", "antennas", "power (dBm)", "MEC (GFLOP/s)", "device"]
-    return Table("Stations", [*columns, "state"] if states else columns, rows)
+        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", *[""] * (5 + bool(states) + looks)]))
+    columns = [
+        "station",
+        "position (m)",
+        *(["azimuth (°)"] if looks else []),
+        "antennas",
+        "power (dBm)",
+        "MEC (GFLOP/s)",
+        "device",
+        *(["state"] if states else []),
+    ]
+    return Table("Stations", columns, rows)
 
 
 def _states(run: RunData, stations: list[dict[str, Any]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from cellfree_sim.backhaul.ledger import Books
 
+TRAINING_PHASES = ("training", "sharing")
 MEASUREMENT_PHASES = ("validation", "test")
 
 
@@ -62,7 +63,7 @@ def backhaul_summary(books: Books, *, training_steps: int, execution_bytes_per_r
     """
     totals = books.totals()
     by_phase = totals["by_phase"]
-    training = by_phase.get("training", 0)
+    training = sum(by_phase.get(phase, 0) for phase in TRAINING_PHASES)
     return {
         **totals,
         "per_step_bytes": training / training_steps if training_steps else 0.0,

@@ -7,11 +7,14 @@ from cellfree_sim.scenario.loader import ScenarioSource, dump_scenario, load_sce
 from cellfree_sim.scenario.overrides import parse_assignments
 from cellfree_sim.scenario.schema import Scenario
 from cellfree_sim.scenario.shipped import find_scenario, shipped_scenarios
+from cellfree_sim.scenario.sweep import Point, expand
 
 __all__ = [
+    "Point",
     "Scenario",
     "ScenarioSource",
     "dump_scenario",
+    "expand",
     "find_scenario",
     "load_scenario",
     "parse_assignments",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, GetJsonSchemaHandler, model_serializer, model_validator
 
 from cellfree_sim.registry import MisfitError
-from cellfree_sim.scenario.parts import Name, Position, Section
+from cellfree_sim.scenario.parts import Azimuth, Name, Position, Section
 
 if TYPE_CHECKING:
     from pydantic import SerializerFunctionWrapHandler
@@ -27,10 +27,13 @@ _MOMENT = "when in the round: before its uploads, during the wait for all of the
 
 
 class InjectSbs(Section):
-    """A new small base station, with antennas, height and power as the others."""
+    """A new small base station, with antennas, height and power as the others; its antennas may look elsewhere."""
 
     position_m: Position = Field(description="x and y of the station")
     name: Name | None = Field(None, description="its name; the first sbs-<n> that was never used by default")
+    azimuth_deg: Azimuth | None = Field(
+        None, description="where its antennas look; network.sbs.antennas.azimuth_deg by default"
+    )
     transfer: Transfer = Field(
         "nearest", description="whose model it takes over: the nearest station's (eq. 22), another's, or nobody's"
     )

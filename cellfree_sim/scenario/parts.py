@@ -13,6 +13,8 @@ Position = tuple[float, float]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 NAME_IN_WORDS = "at most 63 letters, digits, '.', '_' and '-', the first a letter or digit"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, json_schema_extra={"x-allowed": NAME_IN_WORDS})]
+Azimuth = Annotated[float, Field(ge=-360, le=360)]
+"""Boresight in the horizontal plane: degrees from the x axis, counter-clockwise."""
 MBS_NAME = "mbs"
 USER_PREFIX = "user-"
 

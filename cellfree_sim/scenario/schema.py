@@ -23,7 +23,8 @@ from cellfree_sim.scenario.extensions import (
     TOPOLOGIES,
     USER_LAYOUTS,
 )
-from cellfree_sim.scenario.parts import Name, Position, Section, station_name_problem
+from cellfree_sim.scenario.parts import Azimuth, Name, Position, Section, station_name_problem
+from cellfree_sim.scenario.sweep import Sweep
 
 REAL_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.125}  # int8: with a scale for each 32 values
 FRAME_OVERHEAD_BYTES = 2048  # header and keys, without the names of the stations on the path
@@ -36,7 +37,7 @@ class Antennas(Section):
     columns: int = Field(2, ge=1, le=64, description="elements in the horizontal")
     spacing_wavelengths: float = Field(0.5, gt=0, le=10, description="distance of neighbouring elements in wavelengths")
     element: Literal["omni", "38.901"] = Field("omni", description="element pattern: omni, or that of TR 38.901 §7.3")
-    azimuth_deg: float = Field(0.0, ge=-360, le=360, description="boresight in the horizontal plane, from the x axis")
+    azimuth_deg: Azimuth = Field(0.0, description="boresight in the horizontal plane, from the x axis")
     downtilt_deg: float = Field(0.0, ge=-90, le=90, description="boresight below the horizon")
 
     @property
@@ -61,6 +62,9 @@ class Sbs(Section):
     positions_m: list[Position] | None = Field(None, description="explicit x and y of each station")
     names: list[Name] | None = Field(None, description="names of the stations; sbs-0, sbs-1, … by default")
     antennas: Antennas = Field(default_factory=Antennas)
+    azimuths_deg: list[Azimuth] | None = Field(
+        None, description="boresight of each station, from the x axis; antennas.azimuth_deg by default"
+    )
     height_m: float = Field(25.0, gt=0, le=1000)
     power_dbm: float = Field(40.0, ge=-100, le=100, description="largest transmit power P_max of each station")
     mec_flop_per_s: float = Field(1e11, gt=0, description="computing capacity of each MEC server")
@@ -74,7 +78,8 @@ class Sbs(Section):
 
     @model_validator(mode="after")
     def _one_count(self) -> Sbs:
-        for key, given in (("positions_m", self.positions_m), ("names", self.names)):
+        each = {"positions_m": self.positions_m, "names": self.names, "azimuths_deg": self.azimuths_deg}
+        for key, given in each.items():
             if given is not None and len(given) != self.count:
                 advice = "; leave count out" if key == "positions_m" else ""
                 raise MisfitError(
@@ -182,6 +187,12 @@ class Backhaul(Section):
     )
 
 
+class Sharing(Section):
+    """One policy for all stations: their models are averaged at the MBS, over the backhaul."""
+
+    every_steps: int = Field(10, ge=1, le=1_000_000, description="training steps between two averages; one at the end")
+
+
 class Downlink(Section):
     """Joint subcarrier allocation and beamforming: what is learned, and how."""
 
@@ -191,7 +202,8 @@ class Downlink(Section):
     feedback: Literal["cut_gradient", "global_outputs"] = Field(
         "cut_gradient", description="what the MBS returns: the gradient at the cut, or all outputs"
     )
-    epochs: int = Field(50, ge=1, le=1_000_000)
+    sharing: Sharing | None = Field(None, description="all stations learn one policy; none: each its own (dmtssl)")
+    epochs: int = Field(50, ge=0, le=1_000_000, description="passes over the training split; 0 executes, untrained")
     batch: int = Field(100, ge=2, le=1_000_000, description="realisations in a mini-batch")
     learning_rate: float = Field(5e-3, gt=0, le=10, description="of Adam; the peak where the schedule has one")
     schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="of the learning rate over the run")
@@ -264,11 +276,12 @@ class Scenario(Section):
         300.0, gt=0, le=86_400, description="wall time that a round waits for a silent station before it is ended"
     )
     checkpoint_every_steps: int = Field(50, ge=1, le=1_000_000, description="training steps between two checkpoints")
+    sweep: Sweep | None = Field(None, description="what is varied; such a scenario is run by cellfree sweep")
 
     @model_validator(mode="after")
     def _a_batch_fits_the_split(self) -> Scenario:
         train, batch = self.channel.realisations.train, self.downlink.batch
-        if batch > train:
+        if batch > train and self.downlink.epochs:
             raise MisfitError(
                 ("downlink", "batch"),
                 f"found {batch}; allowed: at most channel.realisations.train, {train}",
@@ -331,6 +344,13 @@ class Scenario(Section):
     def station_names(self) -> list[str]:
         """Names of the SBSs at the start, in the order in which everything that concerns all stations is stacked."""
         return list(self.network.sbs.names or [f"sbs-{index}" for index in range(self.network.sbs.count)])
+
+    @property
+    def realisations(self) -> dict[Literal["train", "validation", "test"], int]:
+        """How many realisations a run makes beforehand, by split: none to learn from where it trains nothing."""
+        sizes = self.channel.realisations
+        made: dict[Literal["train", "validation", "test"], int] = {"train": sizes.train} if self.steps else {}
+        return made | {"validation": sizes.validation, "test": sizes.test}
 
     @property
     def steps(self) -> int:

@@ -25,9 +25,13 @@ def run(scenario: Any, engine: str, out: Path) -> tuple[Any, dict[str, bytes]]:
 @pytest.mark.parametrize(
     ("policy", "feedback", "settings"),
     [
-        ("set", "cut_gradient", {}),
+        ("set", "cut_gradient", {"downlink.loss_scheme": "dual"}),
         ("set", "global_outputs", {"backhaul.topology": "tree"}),
-        ("dense", "cut_gradient", {"downlink.loss_scheme": "el", "backhaul.cache_channels": True}),
+        (
+            "dense",
+            "cut_gradient",
+            {"downlink.loss_scheme": "el", "backhaul.cache_channels": True, "downlink.sharing": {"every_steps": 7}},
+        ),
         ("set", "cut_gradient", {"downlink.algorithm": "cmtssl", "backhaul.precision": "float16"}),
         ("dense", "global_outputs", {"downlink.loss_scheme": "nfl-tangent", "backhaul.precision": "bfloat16"}),
     ],
@@ -53,3 +57,18 @@ def test_ray_equals_inline(
     assert distributed.summary["backhaul"] == inline.summary["backhaul"]
     assert distributed.summary["backhaul"]["balanced"] is True
     assert len({station["pid"] for station in distributed.summary["stations"]}) >= 3
+
+
+def test_a_trained_policy_executes_alike(cluster: Any, small_scenario: Any, tmp_path: Path) -> None:
+    """Without a single training step."""
+    settings = {"downlink.policy": {"name": "set", "trained": "set-shared"}, "downlink.references": []}
+    scenario = small_scenario(**settings, **{"downlink.epochs": 0})
+    results = []
+    for engine in ("inline", "ray"):
+        with Simulation.launch(scenario, engine=engine, out=tmp_path / engine, observer=Quiet()) as simulation:
+            results.append(simulation.result(report=False))
+    inline, distributed = results
+    pd.testing.assert_frame_equal(distributed.rates, inline.rates, check_exact=True)
+    assert [result.summary["steps"] for result in results] == [0, 0]
+    assert distributed.summary["backhaul"] == inline.summary["backhaul"]
+    assert set(inline.backhaul.phase) == {"setup", "validation", "test"}

@@ -30,7 +30,8 @@ from cellfree_sim.scenario import dump_scenario, events, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
-COMMANDS = ["run", "inject", "remove", "status", "stop", "report", "bench", "scenarios"]
+COMMANDS = ["run", "inject", "remove", "status", "stop", "report", "bench", "reproduce", "sweep"]
+COMMANDS += ["policies", "scenarios"]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
@@ -336,6 +337,12 @@ class TestDryRun:
         self.plan(monkeypatch, Plan([], cluster="the inline engine runs in one process"))
         assert main(["run", "small.yaml", "--dry-run"]) == 0
         assert capsys.readouterr().out == "the inline engine runs in one process\n"
+
+
+def test_the_azimuth_of_inject_is_checked_before_a_run_is_looked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in ("north", "-361", "nan"):
+        assert main(["inject", "--position", "-1,2", "--azimuth", text]) == 2
+        assert f"--azimuth: found '{text}'; allowed: degrees" in capsys.readouterr().err
 
 
 def test_words_of_inject_are_those_of_events() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cellfree_sim.network import build_network
 from cellfree_sim.network.changes import check_events
-from cellfree_sim.scenario import load_scenario
+from cellfree_sim.scenario import expand, load_scenario, read_scenario
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,13 +29,13 @@ def run(code: str, tmp_path: Path) -> str:
 
 
 def test_the_scenario_is_the_shipped_one() -> None:
-    scenario, _ = blocks("yaml")
+    scenario, *_ = blocks("yaml")
     assert scenario == (ROOT / "scenarios" / "quickstart.yaml").read_text(encoding="utf-8")
 
 
 def test_the_events_are_events_of_a_network(tmp_path: Path) -> None:
     """On a mesh, where the stations around the link that is cut keep a path."""
-    _, events = blocks("yaml")
+    (events,) = [block for block in blocks("yaml") if block.startswith("events:")]
     file = tmp_path / "events.yaml"
     file.write_text(f"backhaul: {{topology: mesh}}\n{events}", encoding="utf-8")
     scenario = load_scenario(file)
@@ -75,7 +75,16 @@ print(max(abs(loss) for loss in losses) < 1e-4, len(losses))
     assert run(example + use, tmp_path).split() == ["True", "2"]
 
 
+def test_the_sweep_is_one_that_expands(tmp_path: Path) -> None:
+    (sweep,) = [block for block in blocks("yaml") if block.startswith("sweep:")]
+    file = tmp_path / "sweep.yaml"
+    file.write_text(sweep, encoding="utf-8")
+    points = expand(read_scenario(file))
+    assert len(points) == 2 * 3 * 3
+    assert points[0].label == "dense, sbs 2, seed 1"
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "scenarios").glob("**/*.yaml")), ids=lambda file: file.stem)
 def test_every_shipped_scenario_says_what_it_shows(file: Path) -> None:
     assert re.match(r"# [A-Z].{20,}\.\n", file.read_text(encoding="utf-8"))
-    assert load_scenario(file).name == file.stem
+    assert load_scenario(file).name in (file.stem, f"{file.parent.name}-{file.stem}")

@@ -57,6 +57,7 @@ class Tr38901(ChannelModel):
     los: Los = "random"
     shadow_fading: bool = Field(True, description="log-normal shadowing, correlated over the users of a drop")
 
+    directional: ClassVar[bool] = True
     sionna_class: ClassVar[str]
     all_indoor: ClassVar[bool] = False
     greatest_indoor_depth_m: ClassVar[float | None] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from cellfree_sim.downlink.policy import no_central_network
+from cellfree_sim.downlink.policy import check_start, no_central_network
 from cellfree_sim.downlink.roles import Algorithm, Context
 from cellfree_sim.errors import UserError
 from cellfree_sim.registry import MisfitError
@@ -43,9 +43,16 @@ class Cmtssl(Algorithm):
         return CmtsslCoordinator(context)
 
     def check(self, scenario: Scenario) -> None:
-        """The policy needs a network for all stations."""
+        """The policy needs a network for all stations, and to fit what it starts from."""
         if not scenario.downlink.policy.has_central():
             raise MisfitError(("downlink", "policy"), no_central_network(scenario.downlink.policy.name))
+        if scenario.downlink.sharing is not None:
+            raise MisfitError(
+                ("downlink", "sharing"),
+                "found with algorithm 'cmtssl', whose one network serves all stations as it is; leave it out",
+                because=("downlink", "algorithm"),
+            )
+        check_start(scenario, central=True)
 
     def check_roster(self, scenario: Scenario, network: Network, changed: Network) -> None:
         """A network with a fixed input serves the stations that it was built for, and no others."""

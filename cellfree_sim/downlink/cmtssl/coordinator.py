@@ -28,8 +28,9 @@ from cellfree_sim.downlink.coordination import CHUNK, MEASURED, Coordinator, Upl
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.losses import divergence
 from cellfree_sim.downlink.objective import BatchLoss, stack_stations
-from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
+from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape, policy_shape
 from cellfree_sim.downlink.roles import Context, Round
+from cellfree_sim.downlink.trained import load_trained
 from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class CmtsslCoordinator(Coordinator):
         (`Cmtssl.check_roster`).
         """
         super().reconfigure(network)
-        self._shape = self._policy_shape()
+        self._shape = policy_shape(self._scenario, len(self.roster))
         self._flops = self._count_flops()
         gone: list[dict[str, Any]] = [*self._inexact.values(), *self._part_sizes.values()]
         for table in gone:
@@ -131,6 +132,7 @@ class CmtsslCoordinator(Coordinator):
             what = divergence(loss.tasks, loss.rates.shape[1]) or f"the joint loss is {joint}"
             raise RunFailedError(f"training diverged at step {exchange.step}: {what}")
         self._descend(loss, exchange.step)
+        self._objective = self._objective.after(loss)
         training_flops = TRAINING_OVER_FORWARD * len(channel) * self._flops + self._loss_flops(channel, backward=True)
         compute_s = training_flops / self._scenario.network.mbs.mec_flop_per_s
         self.now_s += compute_s
@@ -229,28 +231,23 @@ class CmtsslCoordinator(Coordinator):
     def _build(self) -> None:
         """Network, optimiser and schedule, as they are at the start of a run."""
         downlink = self._scenario.downlink
-        self._shape = self._policy_shape()
-        seed = seeds.integer(self._scenario.seed, "policy", self._network.mbs)
-        self.policy: nn.Module = downlink.policy.build_central(self._shape, seed).to(self._device)
+        self._shape = policy_shape(self._scenario, len(self.roster))
+        self.policy = self._network_for(self._shape)
+        load_trained(self.policy, self._network_for, self._shape, self._scenario, self._network.mbs)
+        self.policy.to(self._device)
         self._flops = self._count_flops()
         self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
         self._schedule = None
-        if downlink.schedule == "one_cycle":
+        if downlink.schedule == "one_cycle" and self._scenario.steps:
             self._schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
             )
 
-    def _policy_shape(self) -> PolicyShape:
-        scenario, stations = self._scenario, len(self.roster)
-        users = scenario.network.users
-        return PolicyShape(
-            subcarriers=scenario.radio.subcarriers,
-            tx_antennas=scenario.network.sbs.antennas.count,
-            users=users.count,
-            rx_antennas=users.antennas,
-            stations=stations,
-            loss_weights=1 + users.count + stations if scenario.downlink.loss_scheme.uses_beta else 0,
-        )
+    def _network_for(self, shape: PolicyShape) -> nn.Module:
+        """The network as it is before anything is learned."""
+        seed = seeds.integer(self._scenario.seed, "policy", self._network.mbs)
+        network: nn.Module = self._scenario.downlink.policy.build_central(shape, seed)
+        return network
 
     def _count_flops(self) -> int:
         """FLOPs of one forward pass for a single realisation of all stations."""

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from cellfree_sim.backhaul.messages import ChannelReport, LossFeedback, Message, PolicyOutput
+from cellfree_sim.backhaul.bundle import Bundle
+from cellfree_sim.backhaul.messages import ChannelReport, LossFeedback, Message, ModelTransfer, PolicyOutput
 from cellfree_sim.downlink.batching import draw_batch, take_batch
 from cellfree_sim.downlink.coordination import Coordinator, Uploads
 from cellfree_sim.downlink.losses import divergence
 from cellfree_sim.downlink.objective import stack_stations
 from cellfree_sim.downlink.roles import Context, Round
+from cellfree_sim.downlink.sharing import average, parts_of, room_on
 from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _NO_COMPLEX = np.zeros(0, np.complex64)
 _NO_FLOAT = np.zeros(0, np.float32)
+_NO_TIME = {"compute_s": 0.0, "queue_s": 0.0, "transfer_s": 0.0}
 
 
 class DmtsslCoordinator(Coordinator):
@@ -33,6 +36,7 @@ class DmtsslCoordinator(Coordinator):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._seed_of_round = self._batch_seed(1)
+        self._spent_s = dict(_NO_TIME)  # since the last row
 
     def facts(self) -> dict[str, Any]:
         """See `CoordinatorRole.facts`; the stations execute their policies alone."""
@@ -44,13 +48,14 @@ class DmtsslCoordinator(Coordinator):
         }
 
     def state(self) -> dict[str, Any]:
-        """See `Coordinator.state`; and the next batch."""
-        return {**super().state(), "seed_of_round": self._seed_of_round}
+        """See `Coordinator.state`; and the next batch, and the time that is in no row yet."""
+        return {**super().state(), "seed_of_round": self._seed_of_round, "spent_s": dict(self._spent_s)}
 
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
         super().load_state(state, network)
         self._seed_of_round = int(state["seed_of_round"])
+        self._spent_s = dict(state["spent_s"])
 
     def _close_setup(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
         self._arrive(received.headers)
@@ -90,26 +95,21 @@ class DmtsslCoordinator(Coordinator):
             raise RunFailedError(f"training diverged at step {exchange.step}: {what}")
         if any(learning):
             loss.joint.backward()  # type: ignore[no-untyped-call]
+        self._objective = self._objective.after(loss)
         compute_s = self._loss_flops(channel, backward=cut) / self._scenario.network.mbs.mec_flop_per_s
-        arrived_s, answered = self.now_s, self._answered[critical]
-        self.now_s += compute_s
-        self._row(
-            exchange,
-            loss,
-            compute_s=sent_s - answered.arrival_s + compute_s,
-            queue_s=answered.queue_s + arrived_s - sent_s - alone_s,
-            transfer_s=answered.transfer_s + alone_s,
-        )
+        self._spend(critical, sent_s, alone_s, compute_s)
+        self._row(exchange, loss, **self._spent_s)
+        self._spent_s = dict(_NO_TIME)
         self._seed_of_round = self._batch_seed(exchange.step + 1)
         hold = self._hold_now()
-        answers: dict[str, Message] = {}
+        answers: dict[str, list[Message]] = {}
         for index, station in enumerate(self.roster):
             gradients = (
                 [_numpy_gradient(leaf) for leaf in leaves[index]]
                 if learning[index]
                 else [_NO_COMPLEX, _NO_FLOAT, _NO_FLOAT]
             )
-            answers[station] = LossFeedback(
+            feedback = LossFeedback(
                 joint,
                 self._seed_of_round,
                 hold,
@@ -117,7 +117,38 @@ class DmtsslCoordinator(Coordinator):
                 *gradients,
                 *self._others(index, channels, outputs, relay=not cut and self._network.learns(station)),
             )
+            answers[station] = [feedback]
         return self._answer(answers, exchange)
+
+    def _close_sharing(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        """The mean of what the stations that learn have learned goes to all; at full precision, as all models do."""
+        messages = {name: [m for m in sent if isinstance(m, ModelTransfer)] for name, sent in received.messages.items()}
+        models = [{k: v for part in parts for k, v in part.state.items()} for parts in messages.values() if parts]
+        if not models:
+            return dict.fromkeys(self.roster, Bundle().pack())
+        critical, sent_s, alone_s = self._arrive({name: sent for name, sent in received.headers.items() if sent})
+        mean = average(models)
+        additions = len(models) * sum(array.size for array in mean.values())
+        self._spend(critical, sent_s, alone_s, additions / self._scenario.network.mbs.mec_flop_per_s)
+        limit = self._scenario.backhaul.max_frame_bytes
+        answers = {
+            station: [
+                ModelTransfer(state=part)
+                for part in parts_of(mean, room_on(self._port.paths[station], limit), "the mean", limit)
+            ]
+            for station in self.roster
+        }
+        return self._answer(answers, exchange, precision="float32")
+
+    def _spend(self, critical: str, sent_s: float, alone_s: float, compute_s: float) -> None:
+        """Let the time pass in which the MBS computes, and enter what that and the wait for `critical` (see `_arrive`)
+        took. The time of averaging belongs to the row of the step after.
+        """
+        answered, arrived_s = self._answered[critical], self.now_s
+        self._spent_s["compute_s"] += sent_s - answered.arrival_s + compute_s
+        self._spent_s["queue_s"] += answered.queue_s + arrived_s - sent_s - alone_s
+        self._spent_s["transfer_s"] += answered.transfer_s + alone_s
+        self.now_s += compute_s
 
     def _batch(self, received: Mapping[str, list[Message]]) -> tuple[list[NDArray[np.complex64]], list[PolicyOutput]]:
         """Channels and outputs of the round, in roster order; channels from the cache where they were uploaded once."""

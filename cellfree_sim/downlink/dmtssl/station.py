@@ -28,10 +28,12 @@ from cellfree_sim.backhaul.messages import (
 from cellfree_sim.downlink.batching import draw_batch, take_batch
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.objective import Objective, stack_stations
-from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
+from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape, policy_shape
 from cellfree_sim.downlink.refit import refit, refit_state, station_parameters
 from cellfree_sim.downlink.roles import Context, Progress, Round
+from cellfree_sim.downlink.sharing import Model, parts_of
 from cellfree_sim.downlink.station import Station
+from cellfree_sim.downlink.trained import load_trained
 from cellfree_sim.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class DmtsslStation(Station):
         self._objective = Objective(downlink.loss_scheme, self._scenario.network.users.min_rate_bps_hz)
         self._roster: tuple[str, ...] = ()
         self._next_seed = 0
+        self._shared = 0  # the step at which the models of all were last averaged
         self._pending: tuple[PolicyOutputs, Tensor] | None = None
 
     def prepare(self, progress: Progress | None = None) -> None:
@@ -75,35 +78,18 @@ class DmtsslStation(Station):
         Raises:
             RunFailedError: one tensor alone is longer than a frame may be.
         """
-        room = self._room(receiver)
-        parts: list[dict[str, NDArray[Any]]] = [{}]
-        size = 0
-        for name, tensor in self.policy.state_dict().items():
-            array = tensor.detach().cpu().numpy()
-            entry = array.nbytes + len(name) + 64  # with its key and its place in the frame
-            if entry > room:
-                raise RunFailedError(
-                    f"{self.name}: {name} of the policy takes {entry} bytes, more than a frame of "
-                    f"backhaul.max_frame_bytes {self._scenario.backhaul.max_frame_bytes} carries"
-                )
-            if size + entry > room:
-                parts.append({})
-                size = 0
-            parts[-1][name] = array
-            size += entry
-        bundle = Bundle()
-        for part in parts:
-            message = ModelTransfer(state=part)
-            bundle.add(self._send(message, Round("setup", self.step), precision="float32", receiver=receiver))
-        return bundle.pack()
+        return self._model(receiver, Round("setup", self.step))
 
     def upload(self, exchange: Round) -> bytes:
         """Forward pass on the batch that the last seed names; channels (unless cached) and outputs go to the MBS."""
+        if exchange.phase == "sharing":
+            self._shared = self.step
+            return self._model(self._mbs, exchange) if self._learns else Bundle().pack()
         if exchange.phase != "training":
             self._validated = self.step
             return self.measure(exchange.phase)
         batch = self._scenario.downlink.batch
-        train = self._channels["train"]
+        train = self._split("train")
         index = draw_batch(
             self._next_seed, len(train), self.shape.users, batch, resample_users=self._scenario.channel.resample_users
         )
@@ -123,7 +109,8 @@ class DmtsslStation(Station):
 
     def absorb(self, bundle: bytes) -> None:
         """Learn from the MBS's answer: one optimiser step, and the seed of the next batch; or take over a model."""
-        model: dict[str, NDArray[Any]] = {}
+        model: Model = {}
+        sender = self._mbs
         for frame, arrival_s in Bundle.unpack(bundle):
             header, message = self._port.receive(frame)
             self.now_s = max(self.now_s, arrival_s)
@@ -134,17 +121,26 @@ class DmtsslStation(Station):
             elif isinstance(message, ModelTransfer):
                 self._port.annotate(header, Delivery(arrival_s, math.nan, math.nan))
                 model |= message.state
+                sender = header.sender
             else:
                 raise RunFailedError(f"{self.name}: no use for a {message.KIND} from {header.sender}")
         if model:
-            self._take_over(model)
+            self._take_over(model, copied=sender != self._mbs)
+
+    def unfinished(self) -> Round | None:
+        """See `StationRole.unfinished`: the models are averaged every few steps, and after the last."""
+        sharing = self._scenario.downlink.sharing
+        if sharing is None or self._shared == self.step:
+            return None
+        due = self.step % sharing.every_steps == 0 or self.step == self._scenario.steps
+        return Round("sharing", self.step) if due else None
 
     def measure(self, phase: Phase) -> bytes:
         """Report channels and hard decisions of the validation or test split, at full precision.
 
         Measuring is not part of the algorithm: its frames take no simulated time and are counted apart (by phase).
         """
-        channels = self._channels["validation" if phase == "validation" else "test"]
+        channels = self._split("validation" if phase == "validation" else "test")
         bundle = Bundle()
         exchange = Round(phase, self.step)
         for first, part in self._parts(channels):
@@ -176,6 +172,7 @@ class DmtsslStation(Station):
         """See `state`."""
         super().load_state(state, network)
         self._next_seed = int(state["next_seed"])
+        self._shared = self.step
         if tuple(state["roster"]) != self._roster:
             self._build(state["roster"])
         self.policy.load_state_dict(state["policy"])
@@ -195,7 +192,7 @@ class DmtsslStation(Station):
 
     def _lose_upload(self) -> None:
         """The station has not noticed that it is cut off: what it sends for the next round reaches nobody."""
-        channel = self._channels["train"][: self._scenario.downlink.batch]
+        channel = self._split("train")[: self._scenario.downlink.batch]
         messages: list[Message] = [_message(self.decide(channel))]
         if not self._scenario.backhaul.cache_channels:
             messages.insert(0, ChannelReport(channel=channel.numpy()))
@@ -205,28 +202,43 @@ class DmtsslStation(Station):
     def _go_on(self, step: int) -> None:
         """Where the roster has changed, the head of the loss weights follows it."""
         if self.step != step:
-            self.step = step
+            self.step = self._shared = step
             self._follow_schedule()
         if self._network.stations:
             self._fit(self._network.stations)
+
+    def _model(self, receiver: str, exchange: Round) -> bytes:
+        """Bundle with the policy for `receiver`."""
+        model = {name: tensor.detach().cpu().numpy() for name, tensor in self.policy.state_dict().items()}
+        bundle = Bundle()
+        for part in parts_of(model, self._room(receiver), self.name, self._scenario.backhaul.max_frame_bytes):
+            bundle.add(self._send(ModelTransfer(state=part), exchange, precision="float32", receiver=receiver))
+        return bundle.pack()
 
     def _build(self, roster: Sequence[str]) -> None:
         """Policy, optimiser and schedule for a roster, as they are at the start of a run."""
         downlink = self._scenario.downlink
         self._roster = tuple(roster)
-        self.shape = self._policy_shape(len(self._roster))
-        self.policy = self._new_policy(len(self._roster)).to(self._device)
+        self.shape = policy_shape(self._scenario, len(self._roster))
+        self.policy = self._new_policy(len(self._roster))
+        load_trained(self.policy, self._network_for, self.shape, self._scenario, self.name)
+        self.policy.to(self._device)
         self._flops = flops_per_realisation(self.policy, self.shape)
         self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
         self._schedule = None
-        if downlink.schedule == "one_cycle":
+        if downlink.schedule == "one_cycle" and self._scenario.steps:
             self._schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
             )
 
     def _new_policy(self, stations: int) -> nn.Module:
-        seed = seeds.integer(self._scenario.seed, "policy", self.name)
-        policy: nn.Module = self._scenario.downlink.policy.build(self._policy_shape(stations), seed)
+        return self._network_for(policy_shape(self._scenario, stations))
+
+    def _network_for(self, shape: PolicyShape) -> nn.Module:
+        """A policy network as it is before anything is learned: the station's own, or that of all."""
+        downlink = self._scenario.downlink
+        whose = ["policy", self.name] if downlink.sharing is None else ["shared-policy"]
+        policy: nn.Module = downlink.policy.build(shape, seeds.integer(self._scenario.seed, *whose))
         return policy
 
     def _fit(self, roster: Sequence[str]) -> None:
@@ -255,25 +267,16 @@ class DmtsslStation(Station):
             self._schedule.load_state_dict({**self._schedule.state_dict(), **before})
             self._schedule.step()
 
-    def _take_over(self, model: Mapping[str, NDArray[Any]]) -> None:
-        """Copy another station's policy (Algorithm 3); its batch statistics are those of the other site's channels,
-        and are taken anew from the channels here.
+    def _take_over(self, model: Model, *, copied: bool) -> None:
+        """Go on with another policy: the average of all, or one `copied` from another station (Algorithm 3).
+
+        Batch statistics of a copy are those of the other site's channels; they are taken anew from the channels here.
         """
         self.policy.load_state_dict({name: self._tensor(array) for name, array in model.items()})
-        passes = estimate_batch_statistics(self.policy, self._channels["train"], self._scenario.downlink.batch)
+        if not copied or not _batch_norms(self.policy):
+            return
+        passes = estimate_batch_statistics(self.policy, self._split("train"), self._scenario.downlink.batch)
         self.now_s += passes * self._flops / self._scenario.network.sbs.mec_flop_per_s
-
-    def _policy_shape(self, stations: int) -> PolicyShape:
-        scenario = self._scenario
-        _, subcarriers, tx_antennas, users, rx_antennas = self._channels["train"].shape
-        return PolicyShape(
-            subcarriers=subcarriers,
-            tx_antennas=tx_antennas,
-            users=users,
-            rx_antennas=rx_antennas,
-            stations=stations,
-            loss_weights=1 + users + stations if scenario.downlink.loss_scheme.uses_beta else 0,
-        )
 
     def _learn(self, feedback: LossFeedback) -> None:
         if self._pending is None:
@@ -338,7 +341,7 @@ def estimate_batch_statistics(policy: nn.Module, channels: Tensor, batch: int) -
     Means and variances are averages over batches with equal weights, not the moving averages of training. Returns how
     many realisations were passed; a policy without batch normalisation is left alone, and 0 returned.
     """
-    layers = [layer for layer in policy.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
+    layers = _batch_norms(policy)
     if not layers:
         return 0
     momenta = [layer.momentum for layer in layers]
@@ -355,6 +358,10 @@ def estimate_batch_statistics(policy: nn.Module, channels: Tensor, batch: int) -
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
     return passed
+
+
+def _batch_norms(policy: nn.Module) -> list[torch.nn.modules.batchnorm._BatchNorm]:
+    return [layer for layer in policy.modules() if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm)]
 
 
 def _message(outputs: PolicyOutputs) -> PolicyOutput:

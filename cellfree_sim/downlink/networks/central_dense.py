@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cellfree_sim.downlink.combining import unit_phase
 from cellfree_sim.downlink.networks.common import by_station, normalise_power, positive_weights
-from cellfree_sim.downlink.networks.dense import PaperNetwork, dense_trunk, hard_allocation, link_features
+from cellfree_sim.downlink.networks.dense import PaperNetwork, decided, dense_trunk, link_features
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape
 
 
@@ -25,9 +25,10 @@ class CentralDenseNetwork(nn.Module):
     beam is turned back: what a station sends to its own users does not depend on it.
     """
 
-    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...]) -> None:
+    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...], threshold: float | None = None) -> None:
         super().__init__()
         self.shape = shape
+        self.threshold = threshold
         links = shape.stations * shape.subcarriers * shape.users
         inputs = links * shape.rx_antennas * (1 + 2 * shape.tx_antennas)
         self.sizes = (2 * links * shape.tx_antennas, links, shape.loss_weights)
@@ -42,9 +43,9 @@ class CentralDenseNetwork(nn.Module):
         inputs = link_features(flat * reference.conj().unsqueeze(-1))
         beams, allocation, beta = self.head(self.trunk(inputs)).split(self.sizes, -1)
         beams = torch.view_as_complex(beams.reshape(s, b * n, t, i, 2).contiguous()) * reference
-        soft = torch.sigmoid(allocation).reshape(s * b, n * i)
-        allocation = (soft if self.training else hard_allocation(soft)).reshape(s * b, n, i)
-        beams = normalise_power(beams.reshape(s * b, n, t, i), allocation)
+        beams, soft = beams.reshape(s * b, n, t, i), torch.sigmoid(allocation).reshape(s * b, n, i)
+        beams, allocation = (beams, soft) if self.training else decided(beams, soft, self.threshold)
+        beams = normalise_power(beams, allocation)
         return PolicyOutputs(by_station(beams, (s, b)), by_station(allocation, (s, b)), positive_weights(beta))
 
 

@@ -21,13 +21,14 @@ class DenseNetwork(nn.Module):
     channel over transmit antennas; a raw channel (paper) mixes magnitudes over many decades. The channel of each user
     and subcarrier is first turned so that its first entry is real and positive, and the beam is turned back: the common
     phase of a link is uniform and carries nothing, but a dense network would have to learn that. Output: complex beams
-    of free scale, sigmoid allocations (soft in training, hard at 1/2 in evaluation), sigmoid loss weights. Power is
-    normalised to the budget here, so that a station cannot violate it.
+    of free scale, sigmoid allocations (soft in training, hard in evaluation, see `decided`), sigmoid loss weights.
+    Power is normalised to the budget here, so that a station cannot violate it.
     """
 
-    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...]) -> None:
+    def __init__(self, shape: PolicyShape, hidden: tuple[int, ...], threshold: float | None = None) -> None:
         super().__init__()
         self.shape = shape
+        self.threshold = threshold
         inputs = shape.subcarriers * shape.users * shape.rx_antennas * (1 + 2 * shape.tx_antennas)
         links = shape.subcarriers * shape.users
         self.sizes = (2 * links * shape.tx_antennas, links, shape.loss_weights)
@@ -42,8 +43,8 @@ class DenseNetwork(nn.Module):
         beams, allocation, beta = self.head(self.trunk(inputs)).split(self.sizes, -1)
         n, t, i = self.shape.subcarriers, self.shape.tx_antennas, self.shape.users
         beams = torch.view_as_complex(beams.reshape(s, n, t, i, 2).contiguous()) * reference
-        soft = torch.sigmoid(allocation)
-        allocation = (soft if self.training else hard_allocation(soft)).reshape(s, n, i)
+        soft = torch.sigmoid(allocation).reshape(s, n, i)
+        beams, allocation = (beams, soft) if self.training else decided(beams, soft, self.threshold)
         return PolicyOutputs(normalise_power(beams, allocation), allocation, positive_weights(beta))
 
 
@@ -97,6 +98,13 @@ def link_features(channel: Tensor) -> Tensor:
     return torch.cat([gain.log10().flatten(1), direction.flatten(1)], -1)
 
 
-def hard_allocation(soft: Tensor) -> Tensor:
-    """0/1 allocation [S, links]: where `soft` exceeds 1/2, and at its largest, so that no station falls silent."""
-    return ((soft > 0.5) | (soft == soft.amax(-1, keepdim=True))).to(soft.dtype)
+def decided(beams: Tensor, soft: Tensor, threshold: float | None) -> tuple[Tensor, Tensor]:
+    """Beams [S, N, T, I] and 0/1 allocation [S, N, I] in evaluation, from beams and soft allocation.
+
+    Without a threshold, what is above 1/2 is served with the beam as it is (the paper's rounding): a link that training
+    sent with half its amplitude is then sent with all of it. With one, each link above it is served with the amplitude
+    that it had in training, which the beam takes over; only what lies below is lost. The largest is always served, so
+    that no station falls silent.
+    """
+    hard = (soft > (0.5 if threshold is None else threshold)) | (soft == soft.amax((-2, -1), keepdim=True))
+    return beams if threshold is None else beams * soft.unsqueeze(2), hard.to(soft.dtype)

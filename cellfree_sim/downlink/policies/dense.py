@@ -23,20 +23,27 @@ class Dense(Policy):
     hidden: tuple[Cells, ...] = Field(
         (512, 1024, 512), min_length=1, max_length=16, description="cells of each hidden layer"
     )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="soft allocation above which a link is served with the amplitude it had in training; by default, "
+        "what is above 1/2 is served in full, as printed",
+    )
 
     def build(self, shape: PolicyShape, seed: int) -> nn.Module:
         """See `Policy.build`."""
         from cellfree_sim.downlink.networks.common import seeded
         from cellfree_sim.downlink.networks.dense import DenseNetwork
 
-        return seeded(seed, lambda: DenseNetwork(shape, self.hidden))
+        return seeded(seed, lambda: DenseNetwork(shape, self.hidden, self.threshold))
 
     def build_central(self, shape: PolicyShape, seed: int) -> nn.Module:
         """See `Policy.build_central`."""
         from cellfree_sim.downlink.networks.central_dense import CentralDenseNetwork
         from cellfree_sim.downlink.networks.common import seeded
 
-        return seeded(seed, lambda: CentralDenseNetwork(shape, self.hidden))
+        return seeded(seed, lambda: CentralDenseNetwork(shape, self.hidden, self.threshold))
 
 
 @POLICIES.register

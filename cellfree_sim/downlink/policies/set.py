@@ -18,6 +18,7 @@ class Set(Policy):
     """A small network shared by all users and subcarriers, with structured beams; serves any number of either."""
 
     central_serves_any_roster: ClassVar[bool] = True
+    any_size: ClassVar[frozenset[str]] = frozenset({"rx_antennas", "users", "subcarriers", "stations", "loss_weights"})
 
     name: Literal["set"] = "set"
     width: int = Field(48, ge=4, le=4096, multiple_of=4, description="features of each link")

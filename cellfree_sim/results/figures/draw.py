@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellfree_sim.errors import RunFolderError
@@ -73,37 +72,24 @@ def draw_figures(run: RunData) -> list[Figure]:
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    import matplotlib as mpl
-
     folder = run.folder.figures_path
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
     drawn = []
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a matplotlibrc of the user must not change a figure
-        mpl.rcParams.update(style.RC)
+    with style.journal():
         for plan in PLANS:
             figure = plan.draw(run)
-            if figure is not None:  # lay out once, not once for each kind of file
-                figure.draw_without_rendering()
-                figure.set_layout_engine("none")
+            if figure is not None:
+                style.lay_out(figure)
             for ending in ("pdf", "png"):
                 path = folder / f"{plan.name}.{ending}"
                 if figure is None:
                     path.unlink(missing_ok=True)
                 else:
-                    write_atomically(path, _render(figure, ending))
+                    write_atomically(path, style.render(figure, ending))
             if figure is not None:
                 caption = plan.caption + (plan.caption_of_events if run.happened else "")
-                drawn.append(Figure(plan.name, caption, _render(figure, "svg").decode()))
+                drawn.append(Figure(plan.name, caption, style.render(figure, "svg").decode()))
     return drawn
-
-
-def _render(figure: mpl.Figure, ending: str) -> bytes:
-    """The figure as a file without dates, so that equal data give equal files."""
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[ending]
-    target = io.BytesIO()
-    figure.savefig(target, format=ending, dpi=200, metadata=undated)
-    return target.getvalue()

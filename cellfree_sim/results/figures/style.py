@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -51,6 +54,46 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "cellfree-sim",
 }
+
+
+@contextmanager
+def journal() -> Iterator[None]:
+    """Draw with `RC` and nothing else: a matplotlibrc of the user must not change a figure."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+def lay_out(figure: Figure) -> Figure:
+    """The figure with its layout settled: once, not once for each kind of file."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def render(figure: Figure, ending: str) -> bytes:
+    """The figure as pdf, svg or png file without dates, so that equal data give equal files."""
+    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[ending]
+    target = io.BytesIO()
+    figure.savefig(target, format=ending, dpi=200, metadata=undated)
+    return target.getvalue()
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write ``<name>.pdf`` and ``<name>.png`` into a folder, from within `journal`; the PNG's path.
+
+    Raises:
+        RunFolderError: the folder cannot be written.
+    """
+    from cellfree_sim.results.files import write_atomically
+
+    lay_out(figure)
+    for ending in ("pdf", "png"):
+        write_atomically(folder / f"{name}.{ending}", render(figure, ending))
+    return folder / f"{name}.png"
 
 
 def new_figure(

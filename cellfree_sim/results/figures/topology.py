@@ -23,6 +23,7 @@ MAP_WIDTH_IN = 2.95
 SHORT_PT = 60.0  # a label on a link shorter than this would hide it, and stands beside it
 NAME_SIDES = tuple(math.pi * quarter / 4 for quarter in (2, -2, 0, 4, 1, 3, -1, -3))  # most wanted first
 THINNEST_PT, THICKEST_PT = 0.8, 4.0
+BORESIGHT = 0.09  # length of the line that shows where a station looks, as a part of the area's longer side
 LEGEND_COLUMNS, LEGEND_ROW_IN = 3, 0.16
 CUT, SLOWED = "cut", "slowed"
 DASHES: dict[str, Any] = {CUT: (0, (4, 2.5)), SLOWED: (0, (6, 1.5, 1, 1.5))}
@@ -62,6 +63,7 @@ def draw(run: RunData) -> Figure | None:
     drawn = [
         _draw_users(axes, [node for node in nodes.values() if node["kind"] == "user"]),
         *_draw_stations(axes, stations),
+        _draw_boresights(axes, stations, BORESIGHT * max(area_m)),
         _ring(axes, run, stations),
         *_changed_links(axes, links),
     ]
@@ -190,6 +192,22 @@ def _draw_stations(axes: Axes, stations: list[dict[str, Any]]) -> list[Any]:
                 )
             )  # fmt: skip
     return handles
+
+
+def _draw_boresights(axes: Axes, stations: list[dict[str, Any]], length_m: float) -> Any:
+    """A line from each station to where its antennas look, where any looks elsewhere than along the x axis."""
+    from matplotlib.collections import LineCollection
+
+    looking = [station for station in stations if "azimuth_deg" in station and _kind(station) == "SBS"]
+    if not any(station["azimuth_deg"] for station in looking):
+        return None
+    lines = []
+    for station in looking:
+        x, y, azimuth = station["x_m"], station["y_m"], math.radians(station["azimuth_deg"])
+        lines.append([(x, y), (x + length_m * math.cos(azimuth), y + length_m * math.sin(azimuth))])
+    return axes.add_collection(
+        LineCollection(lines, colors=style.VERMILION, linewidths=1.3, zorder=2.8, label="boresight"), autolim=False
+    )
 
 
 def _kind(station: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -242,6 +243,16 @@ def test_a_station_injected_at_the_start_is_one_that_was_there_from_the_start(ti
     pd.testing.assert_frame_equal(left.rates, right.rates, check_exact=True)
 
 
+def test_a_new_station_looks_where_it_is_told_to(tiny: Any, launch: Any) -> None:
+    """From the scenario and from Python; it is in the network that a run leaves behind."""
+    with launch(tiny(inject(1, 70, 80, azimuth_deg=-135), **{"network.sbs.azimuths_deg": [0, 90, 180]})) as simulation:
+        simulation.advance(2)
+        simulation.inject_sbs((10, 5), azimuth_deg=45)
+        simulation.inject_sbs((5, 10))
+    nodes = {node["id"]: node for node in json.loads((simulation.folder / "topology.json").read_text())["nodes"]}
+    assert [nodes[f"sbs-{n}"]["azimuth_deg"] for n in range(6)] == [0, 90, 180, -135, 45, 0]
+
+
 def test_a_station_that_executes_never_learns(tiny: Any, launch: Any, finish: Any) -> None:
     """Its parameters stay as they came to the end; it receives no gradients, and the others do."""
     simulation = launch(tiny(inject(4, after="execute")))
@@ -380,6 +391,7 @@ REFUSALS = [
     ({"position": (70, 70), "name": "user-1"}, "name: "),
     ({"position": (70, 70), "name": "../up"}, "name: "),
     ({"position": (70, 70), "name": ""}, "name: "),
+    ({"position": (70, 70), "azimuth_deg": 361}, "azimuth_deg: "),
     ({"position": (70, 70), "transfer": "best"}, "transfer: "),
     ({"position": (70, 70), "after": "never"}, "after: "),
 ]

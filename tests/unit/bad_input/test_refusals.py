@@ -195,6 +195,16 @@ VALUES = [
         ":1:40: network.sbs.positions_m: found a list of 1",
     ),
     broken(
+        "azimuths disagree",
+        "network: {sbs: {count: 3, azimuths_deg: [0, 90]}}\n",
+        ":1:41: network.sbs.azimuths_deg: found a list of 2; allowed: as many as count, 3",
+    ),
+    broken(
+        "azimuth beyond the circle",
+        "network: {sbs: {positions_m: [[1, 2]], azimuths_deg: [400]}}\n",
+        ":1:55: network.sbs.azimuths_deg[0]: found 400; allowed: a number from -360 to 360",
+    ),
+    broken(
         "station twice", "network: {sbs: {names: [a, b, a]}}\n", ":1:31: network.sbs.names[2]: found 'a' for a second"
     ),
     broken("station is mbs", "network: {sbs: {names: [a, mbs, b]}}\n", ":1:28: network.sbs.names[1]: found 'mbs'"),
@@ -330,6 +340,11 @@ EVENTS = [
         "did you mean 'transfer'?",
     ),
     broken(
+        "new station looks nowhere",
+        "events: [{at_step: 1, inject_sbs: {position_m: [1, 2], azimuth_deg: north}}]\n",
+        ":1:69: events[0].inject_sbs.azimuth_deg: found 'north'; allowed: a number from -360 to 360",
+    ),
+    broken(
         "moment misspelt", "events: [{at_step: 1, fail_mbs: durin}]\n", "events[0].fail_mbs: found 'durin'", "during'?"
     ),
     broken(
@@ -394,7 +409,7 @@ OVERRIDES = [
     override("no key", "=5", ": found key ''; allowed: a dotted path"),
     override("empty step", "downlink..epochs=5", ": found key 'downlink..epochs'; allowed: a dotted path"),
     override("no value", "downlink.epochs=", ": downlink.epochs: found nothing; allowed: a whole number"),
-    override("value out of range", "downlink.epochs=0", ": downlink.epochs: found 0; allowed: a whole number from 1"),
+    override("value out of range", "downlink.epochs=-1", ": downlink.epochs: found -1; allowed: a whole number from 0"),
     override("value of a wrong type", "downlink.epochs=many", ": downlink.epochs: found 'many'; allowed: a whole"),
     override("value is no YAML", "network.area_m=[100", ": not valid YAML: expected ',' or ']'"),
     override("unknown section", "dwonlink.epochs=5", ": dwonlink: unknown key", "did you mean 'downlink'?"),

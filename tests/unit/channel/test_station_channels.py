@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cellfree_sim.channel import check_channels, outside_notes, station_channels
+from cellfree_sim.channel import cache, check_channels, outside_notes, station_channels
 from cellfree_sim.channel.models.rayleigh import Rayleigh
 from cellfree_sim.channel.station import channel_request
 from cellfree_sim.errors import ChannelError
@@ -73,6 +73,33 @@ def test_stations_that_come_and_go_change_no_channel_and_no_index(small_scenario
         assert np.array_equal(there, here)
     requests = [channel_request(scenario, after, station, "test") for station in after.stations]
     assert [(request.station_index, request.stations) for request in requests] == [(1, 4), (2, 4), (3, 4)]
+
+
+def test_a_station_looks_where_its_place_in_the_network_says(small_scenario):
+    antennas = {"azimuth_deg": 20.0, "element": "38.901"}
+    scenario = small_scenario(**{"network.sbs": {"antennas": antennas, "azimuths_deg": [20, 110, -70]}})
+    network, name = with_joining(scenario, build_network(scenario), None, (75, 75), learns=True, azimuth_deg=200)
+    requests = [channel_request(scenario, network, station, "test") for station in network.sites]
+    assert [request.antennas.azimuth_deg for request in requests] == [20, 110, -70, 200] and name == network.sites[3]
+    assert all(request.antennas.element == "38.901" for request in requests)
+
+
+def test_azimuths_all_equal_are_those_of_one_for_all(small_scenario):
+    """The same address in the cache, so the same channels; another azimuth is another address."""
+    settings = ({"antennas": {"azimuth_deg": 90}}, {"azimuths_deg": [90, 90, 90]}, {"azimuths_deg": [90, 90.5, 90]})
+    keys = []
+    for sbs in settings:
+        scenario = small_scenario(**{"network.sbs": sbs})
+        request = channel_request(scenario, build_network(scenario), "sbs-1", "train")
+        keys.append(cache.key_of(scenario.channel.model, request))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_azimuths_that_a_model_ignores_are_told(small_scenario, caplog):
+    check_channels(small_scenario())
+    assert caplog.records == []
+    check_channels(small_scenario(**{"network.sbs.azimuths_deg": [0, 90, 180]}))
+    assert "network.sbs.azimuths_deg has no effect: in channel.model 'rayleigh'" in caplog.text
 
 
 def test_a_model_that_reads_no_file_leaves_no_folder(small_scenario, tmp_path):

@@ -47,6 +47,19 @@ def test_every_model_makes_channels_of_the_asked_shape(make_request, model, spec
     assert power.min() > 1e-16 and power.max() < 1e-3
 
 
+def test_a_sector_serves_who_stands_before_it(make_request):
+    """Table 7.3-1: 8 dBi at boresight, up to 30 dB less behind; line of sight without shadowing shows it."""
+    positions = np.array([[[80.0, 50.0, 1.5], [20.0, 50.0, 1.5]]] * 20)
+    power = {}
+    for azimuth in (0.0, 180.0):
+        antennas = {"rows": 1, "columns": 1, "element": "38.901", "azimuth_deg": azimuth}
+        request = make_request(positions_m=positions, site_m=(50.0, 50.0, 10.0), antennas=antennas)
+        channels = generate(request, los=True, shadow_fading=False)
+        power[azimuth] = 10 * np.log10((np.abs(channels) ** 2).mean(axis=(0, 1, 2, 4)))
+    assert 10 < power[0.0][0] - power[0.0][1] < 30.5 and 10 < power[180.0][1] - power[180.0][0] < 30.5
+    assert np.allclose(power[0.0][::-1], power[180.0], atol=4)
+
+
 def test_versions_of_the_specification_differ_where_tables_do(make_request):
     requests = make_request(drops=2)
     assert not np.array_equal(generate(requests, specification="16.1"), generate(requests, specification="19.2"))

@@ -135,10 +135,3 @@ def test_divergence_of_one_realisation_is_enough():
     tasks = torch.zeros(4, 6, requires_grad=True) + 1e30
     tasks[2, 1] = -math.inf
     assert losses.divergence(tasks, users=3) == "the loss of the rate of user 0 is -inf"
-
-
-def test_overshoot_is_of_the_mean_power_of_the_worst_station():
-    power = torch.tensor([[0.5, 1.0, 1.5], [0.5, 3.0, 1.5]])
-    assert losses.overshoot(power) is None
-    assert losses.overshoot(power, limit=1.9) == "station 1 takes 2.0 times its power budget"
-    assert losses.overshoot(10 * power) == "station 1 takes 20.0 times its power budget"

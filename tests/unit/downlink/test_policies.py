@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cellfree_sim.downlink.networks.dense import hard_allocation
+from cellfree_sim.downlink.networks.dense import decided
 from cellfree_sim.downlink.policy import PolicyShape
 from cellfree_sim.downlink.rates import project_to_budget, station_power, sum_rate, user_rates
 from cellfree_sim.scenario.extensions import LOSS_SCHEMES, POLICIES
@@ -78,8 +78,31 @@ def test_allocation_is_binary_in_evaluation(name):
 
 
 def test_the_link_that_asks_most_is_allocated_where_none_asks_enough():
-    soft = torch.tensor([[0.1, 0.3, 0.2], [0.6, 0.2, 0.7]])
-    assert hard_allocation(soft).tolist() == [[0, 1, 0], [1, 0, 1]]
+    soft = torch.tensor([[[0.1, 0.3, 0.2]], [[0.6, 0.2, 0.7]]])
+    beams = torch.ones(2, 1, 2, 3) + 0j
+    found, allocation = decided(beams, soft, None)
+    assert allocation.tolist() == [[[0, 1, 0]], [[1, 0, 1]]] and found is beams
+    assert decided(beams, soft, 0.65)[1].tolist() == [[[0, 1, 0]], [[0, 0, 1]]]
+
+
+def test_above_its_threshold_a_dense_policy_sends_what_it_sent_in_training():
+    """The same |v w|^2 on each link, up to what the links below the threshold leave to the others."""
+    soft = torch.tensor([[[0.04, 0.3, 0.2]], [[0.6, 0.2, 0.7]]])
+    beams = torch.ones(2, 1, 2, 3) + 0j
+    found, allocation = decided(beams, soft, 0.05)
+    assert allocation.tolist() == [[[0, 1, 1]], [[1, 1, 1]]]
+    torch.testing.assert_close(
+        (found * allocation.unsqueeze(2)).real[:, 0, 0], torch.where(soft > 0.05, soft, 0.0)[:, 0]
+    )
+    for build in ("build", "build_central"):
+        policy = getattr(POLICIES.create("dense", hidden=(8,), threshold=1e-6), build)(shape(stations=2), 0)
+        channel = channels() if build == "build" else torch.stack([channels(), channels(seed=1)], 1)
+        for layer in policy.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d):
+                layer.track_running_stats, layer.running_mean, layer.running_var = False, None, None
+        soft, hard = policy.train()(channel), policy.eval()(channel)
+        assert (hard.allocation == 1).all() and (soft.allocation < 1).any()
+        torch.testing.assert_close(hard.beams, soft.beams * soft.allocation.unsqueeze(-2))
 
 
 def test_the_papers_allocation_is_binary_in_training_and_its_gradient_goes_straight_through():

@@ -52,6 +52,16 @@ def test_a_station_joins_as_the_others_are_built_and_is_admitted_last(small_scen
     assert admitted.nearest_station((80, 80)) == name and before.nearest_station((80, 80)) != name
 
 
+def test_antennas_look_where_they_are_told_to_and_else_where_the_scenario_says(small_scenario):
+    scenario = small_scenario(**{"network.sbs": {"azimuths_deg": [0, 90, -45], "antennas": {"azimuth_deg": 30}}})
+    before = build_network(scenario)
+    assert [before.azimuth_deg(name) for name in before.stations] == [0, 90, -45]
+    told, one = with_joining(scenario, before, None, (1, 1), learns=True, azimuth_deg=200)
+    untold, other = with_joining(scenario, before, None, (1, 1), learns=True)
+    assert told.azimuth_deg(one) == 200 and untold.azimuth_deg(other) == 30
+    assert Network.from_json(json.loads(json.dumps(told.to_json()))).azimuth_deg(one) == 200
+
+
 def test_names_count_from_the_first_that_was_never_used(small_scenario):
     scenario = small_scenario(**{"network.sbs.names": ["sbs-0", "sbs-2", "north"]})
     network, name = with_joining(scenario, build_network(scenario), None, (1, 1), learns=True)

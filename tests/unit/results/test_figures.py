@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import struct
 
 import numpy as np
@@ -53,6 +54,23 @@ def test_links_are_drawn_by_the_bytes_of_both_directions(run_folder):
     assert axes.get_aspect() == 1
     assert {text.get_text() for text in axes.texts} >= {"mbs", "sbs-0", "sbs-1", "sbs-2"}
     assert sum(text.get_text().endswith(" MB") for text in axes.texts) == 3
+
+
+def test_lines_point_to_where_antennas_look(run_folder):
+    def lines():
+        drawn = topology.draw(load_run(run_folder.path)).axes[0].collections
+        return [part.get_segments() for part in drawn if part.get_label() == "boresight"]
+
+    assert lines() == []
+    graph = run_folder.topology()
+    stations = [node for node in graph["nodes"] if node["kind"] == "sbs"]
+    for station, azimuth_deg in zip(stations, (0, 90, -135), strict=True):
+        station["azimuth_deg"] = azimuth_deg
+    run_folder.write_topology(graph)
+    (segments,) = lines()
+    for station, ((x, y), (to_x, to_y)) in zip(stations, segments, strict=True):
+        assert (x, y) == (station["x_m"], station["y_m"])
+        assert math.degrees(math.atan2(to_y - y, to_x - x)) == pytest.approx(station["azimuth_deg"])
 
 
 def test_a_station_at_the_place_of_the_mbs_is_named_with_it(run_folder):

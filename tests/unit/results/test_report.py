@@ -102,6 +102,19 @@ def test_stations_versions_and_the_scenario_are_there(reported, page):
     assert reported.scenario_path.read_text() in page.text
 
 
+def test_where_antennas_look_is_shown_where_they_look_anywhere(run_folder):
+    before = station_table(load_run(run_folder.path))
+    topology = run_folder.topology()
+    stations = [node for node in topology["nodes"] if node["kind"] == "sbs"]
+    for node, azimuth_deg in zip(stations, (0.0, -45.0, 90.0), strict=True):
+        node["azimuth_deg"] = azimuth_deg
+    run_folder.write_topology(topology)
+    after = station_table(load_run(run_folder.path))
+    assert [name for name in after.columns if name not in before.columns] == ["azimuth (°)"]
+    at = after.columns.index("azimuth (°)")
+    assert [row.cells[at] for row in after.rows] == ["–", "0", "−45", "90"]
+
+
 def test_markup_in_a_name_is_text_and_the_page_needs_nothing_from_outside(page):
     assert """'<b>&"net""" in page.text
     assert "<b>" not in page.source

@@ -1,0 +1,243 @@
+"""``cellfree reproduce`` and ``cellfree sweep``: many runs with one question."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellfree_sim.cli.commands import Commands, add_json, check_choice
+from cellfree_sim.cli.scenarios import add_set
+from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table
+from cellfree_sim.errors import UserError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping
+
+    from cellfree_sim.studies.reproduce import Reproduction
+    from cellfree_sim.studies.results import Results
+    from cellfree_sim.studies.runner import Progress
+
+SCALES = ("quick", "full")
+DEFAULT_OUT = "studies"
+WIDTH = 110
+SHOWN_NUMBERS = 6
+
+_REPRODUCE_EPILOG = """\
+examples:
+  cellfree reproduce --list                                  all tables and figures, with the last verdicts below --out
+  cellfree reproduce cmtssl/fig6a                            at quick scale: minutes on two cores
+  cellfree reproduce cmtssl/fig6a --scale full --seeds 1,2,3,4,5
+  cellfree reproduce all --address 10.0.0.5:6379             as many runs side by side as the cluster has CPUs
+
+Runs go to DIR/points, named by content: what is done is not run again, so that an interrupted study goes on where it
+was when it is started again. Figure, table and verdicts go to DIR/<study>/<scale>. The table of verdicts is on stdout,
+progress is on stderr.
+"""
+_SWEEP_EPILOG = """\
+example:
+  cellfree sweep my-sweep.yaml --seeds 1,2,3
+
+The scenario's key sweep says what is varied:
+  sweep:
+    cases: {dense: {downlink.policy: dense}, set: {downlink.policy: set}}
+    grid: {network.sbs.count: [2, 3, 4]}
+    seeds: [1, 2]
+    quick: {set: {downlink.epochs: 5}, seeds: [1]}
+"""
+
+
+def add_to(commands: Commands) -> None:
+    """Add the commands."""
+    reproduce = commands.add("reproduce", _reproduce, "reproduce a paper's table or figure", _REPRODUCE_EPILOG)
+    reproduce.add_argument("studies", metavar="STUDY", nargs="*", help="such as cmtssl/fig6a; all for all")
+    reproduce.add_argument("--list", action="store_true", help="list all studies with their last verdicts")
+    add_json(reproduce)
+    _add_options(reproduce, "quick")
+
+    sweep = commands.add("sweep", _sweep, "run a scenario with a sweep, write one table", _SWEEP_EPILOG)
+    sweep.add_argument("scenario", metavar="SCENARIO", help="a YAML file with a sweep, or the name of a shipped one")
+    _add_options(sweep, "full")
+
+
+def _add_options(parser: argparse.ArgumentParser, scale: str) -> None:
+    parser.add_argument("--scale", metavar="|".join(SCALES), default=scale, help=f"how much is run (default {scale})")
+    parser.add_argument("--out", metavar="DIR", default=DEFAULT_OUT, help=f"where it goes (default {DEFAULT_OUT})")
+    parser.add_argument(
+        "--address", metavar="ADDR", help="join the Ray cluster at this address; without it one is started"
+    )
+    parser.add_argument("--seeds", metavar="N,N,…", help="instead of the seeds of the scenario")
+    add_set(parser)
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.studies.reproduce import reproduce
+    from cellfree_sim.studies.study import find_study, list_studies
+
+    if arguments.list:
+        if arguments.studies:
+            raise UserError("--list lists all studies; leave out STUDY")
+        return _list(arguments)
+    if not arguments.studies:
+        raise UserError("reproduce: STUDY is missing; allowed: all, or names from 'cellfree reproduce --list'")
+    options = _options(arguments)
+    chosen = list_studies() if arguments.studies == ["all"] else [find_study(name) for name in arguments.studies]
+    found: list[dict[str, Any]] = []
+    for study in chosen:
+        if not arguments.quiet:
+            options["tell"] = teller(f"{study.name}: {study.title}, scale {arguments.scale}")
+        with redirect_stdout(sys.stderr):  # Ray's threads tell of dead workers on stdout, which is for results
+            made = reproduce(study, **options)
+        if arguments.json:
+            found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
+        else:
+            show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
+    if arguments.json:
+        show(json.dumps(found, indent=2))
+    return DONE
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.scenario import find_scenario, read_scenario
+    from cellfree_sim.studies.reproduce import run_sweep, study_folder
+
+    path = find_scenario(arguments.scenario)
+    source = read_scenario(path)
+    if "sweep" not in source.root.value:
+        raise UserError(f"{flat(str(path))}: has no sweep; run it with: cellfree run {flat(arguments.scenario)}")
+    options = _options(arguments)
+    with redirect_stdout(sys.stderr):
+        results = run_sweep(source, path.stem, **options)
+    folder = study_folder(options["out"], path.stem, arguments.scale)
+    show(f"{_means(results)}\n\ntable   {folder / 'table.csv'}")
+    return DONE if any(each.outcome.status == "done" for each in results.ended) else FAILED
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    from cellfree_sim.scenario import parse_assignments
+
+    check_choice("--scale", arguments.scale, SCALES)
+    if not arguments.out:
+        raise UserError("--out: found nothing; allowed: a folder")
+    return {
+        "scale": arguments.scale,
+        "out": Path(arguments.out),
+        "address": arguments.address,
+        "seeds": seeds(arguments.seeds),
+        "overrides": parse_assignments(arguments.assignments),
+        "tell": None if arguments.quiet else teller(),
+    }
+
+
+def seeds(text: str | None) -> list[int] | None:
+    """The numbers of ``--seeds``.
+
+    >>> seeds("1, 2,5"), seeds(None)
+    ([1, 2, 5], None)
+
+    Raises:
+        UserError: something else stands there.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < len(parts):
+        raise UserError(f"--seeds: found '{flat(text)}'; allowed: whole numbers that differ, such as 1,2,3")
+    return [int(part) for part in parts]
+
+
+def teller(title: str = "") -> Callable[[Progress], None]:
+    """Says on stderr what has ended, and how long the rest may take; first of all the title."""
+    begun = not title
+
+    def tell(progress: Progress) -> None:
+        nonlocal begun
+        if not begun:
+            complain(title, kind="")
+            begun = True
+        outcome = progress.outcome
+        how = f"{outcome.cpu_seconds:.1f} CPU-s" if outcome.status == "done" else f"{outcome.status}: {outcome.reason}"
+        left = "" if not progress.seconds_left else f", about {_span(progress.seconds_left)} left"
+        complain(f"{progress.done}/{progress.total} points{left}: {progress.point.label} ({how})", kind="")
+
+    return tell
+
+
+def _span(seconds: float) -> str:
+    """How long, roughly.
+
+    >>> _span(41), _span(150), _span(9000)
+    ('41 s', '3 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60 + 0.001:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def verdict_text(name: str, title: str, made: Reproduction) -> str:
+    """The verdicts of a study as text."""
+    from cellfree_sim.results.formats import count
+
+    results = made.results
+    lines = [
+        f"{name}: {title}",
+        f"scale {results.scale}, seeds {', '.join(map(str, results.seeds))}; mean ± standard error",
+    ]
+    for verdict in made.verdicts:
+        lines += ["", *textwrap.wrap(f"{verdict.verdict.upper()}: {verdict.claim}", WIDTH)]
+        lines += textwrap.wrap(verdict.reason, WIDTH, initial_indent="  ", subsequent_indent="  ")
+        shown = verdict.least_sure(SHOWN_NUMBERS)
+        lines += [f"    {number}" for number in shown]
+        if len(shown) < len(verdict.numbers):
+            lines.append(f"    and {len(verdict.numbers) - len(shown)} more, in verdict.json")
+    if made.failures:
+        lines += ["", f"{count(len(made.failures), 'point')} not done:", *(f"  {flat(each)}" for each in made.failures)]
+    return "\n".join([*lines, "", table([["figure", str(made.figure)], ["table", str(made.folder / "table.csv")]])])
+
+
+def _means(results: Results) -> str:
+    """Means over seeds of each line at each place."""
+    from cellfree_sim.results.formats import mean_and_error, percent
+    from cellfree_sim.scenario.sweep import short_name
+
+    keys = list(results.places[0])
+    head = ["case", *(short_name(key) for key in keys), "algorithm", "sum rate, bit/s/Hz", "users meeting r_min"]
+    rows = [head]
+    for case in results.cases:
+        for place in results.places:
+            names = {name for each, _ in results.at(case, place) for name in each.rates}
+            learned = {each.learned for each, _ in results.at(case, place)}
+            for name in sorted(names | learned, key=lambda name: (name not in learned, name)):
+                line = f"{case}/{name}"
+                rate, share = results.sum_rate(line, place), results.satisfied(line, place)
+                values = [str(place[key]) for key in keys]
+                rows.append([case, *values, name, mean_and_error(rate.value, rate.error), percent(share.value)])
+    return table(rows)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.studies.reproduce import last_verdicts
+    from cellfree_sim.studies.study import list_studies
+
+    found = [(study, last_verdicts(study, Path(arguments.out))) for study in list_studies()]
+    if arguments.json:
+        rows = [{"name": study.name, "title": study.title, "last": last} for study, last in found]
+        show(json.dumps(rows, indent=2))
+    else:
+        show(table([[study.name, study.title, _told(last)] for study, last in found]))
+    return DONE
+
+
+def _told(last: Mapping[str, Mapping[str, Any]]) -> str:
+    """The last verdicts in a few words."""
+    parts = []
+    for scale, content in last.items():
+        words = [verdict["verdict"] for verdict in content["verdicts"]]
+        counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        parts.append(f"{scale}: {counts or 'no claims'}")
+    return "; ".join(parts) or "not yet run"

@@ -1,0 +1,289 @@
+"""Trained policies as files: what a run has learned, for other runs to start from or to execute as it is.
+
+A file is one line of text, a SHA-256 digest, and a msgpack map:
+
+    b"cellfree-policy 1\\n" · digest of the rest (32 bytes) · {scenario, policy, sizes, networks, …}
+
+`networks` maps names to the state of a network, arrays as they travel between stations. There is one network that
+serves any station ("shared"), one for each station ("stations", by their names), or one for all stations at once
+("central"). Reading a file of unknown origin can fail, but it cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgpack
+
+from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array, unpack_array
+from cellfree_sim.downlink.policy import policy_shape
+from cellfree_sim.errors import FrameError, ScenarioError
+from cellfree_sim.registry import MisfitError
+from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from cellfree_sim.downlink.policy import Policy, PolicyShape
+    from cellfree_sim.scenario.schema import Scenario
+
+Kind: TypeAlias = Literal["shared", "stations", "central"]
+Weights: TypeAlias = "dict[str, NDArray[Any]]"
+KINDS: tuple[Kind, ...] = ("shared", "stations", "central")
+SUFFIX = ".policy"
+SHARED = "all"  # the name of the one network that serves any station
+MAX_BYTES = 512 * 2**20
+_MAGIC = b"cellfree-policy "
+_VERSION = 1
+_DIGEST_BYTES = 32
+_SHIPPED = Path(__file__).parents[1] / "trained_policies"
+_SIZES = {
+    "tx_antennas": "antennas of a station",
+    "rx_antennas": "antennas of a user",
+    "users": "users",
+    "subcarriers": "subcarriers",
+    "stations": "stations",
+    "loss_weights": "learned loss weights",
+}
+
+
+@dataclass(frozen=True)
+class TrainedPolicy:
+    """What a run has learned.
+
+    Attributes:
+        name, algorithm: of the run's scenario.
+        kind: whom the networks serve, see the module.
+        policy: name and options of the policy, as in a scenario.
+        sizes: what it was trained for, the fields of `PolicyShape`.
+        networks: names and arrays of the state of each network.
+        scenario: the run's scenario as YAML, with every default.
+        seed, steps: of the run; training steps that were done.
+        made_by: version of this project.
+        validation_sum_rate: on the run's validation realisations, bit/s/Hz; None where it was not measured.
+    """
+
+    name: str
+    algorithm: str
+    kind: Kind
+    policy: dict[str, Any]
+    sizes: dict[str, int]
+    networks: dict[str, Weights]
+    scenario: str
+    seed: int
+    steps: int
+    made_by: str
+    validation_sum_rate: float | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in one of its networks."""
+        return sum(array.size for array in next(iter(self.networks.values())).values())
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        body = {field.name: getattr(self, field.name) for field in fields(self)}
+        body["networks"] = {name: _packed(weights) for name, weights in self.networks.items()}
+        packed: bytes = msgpack.packb(body)
+        return _MAGIC + f"{_VERSION}\n".encode() + hashlib.sha256(packed).digest() + packed
+
+    def network_of(self, station: str, stations: list[str]) -> Weights | None:
+        """The weights for a station of a scenario with `stations`; None for one that came later, and has none here.
+
+        Policies of single stations go by name where all names are known, and by order otherwise.
+        """
+        if self.kind != "stations":
+            return next(iter(self.networks.values()))
+        if all(name in self.networks for name in stations):
+            return self.networks.get(station)
+        return dict(zip(stations, self.networks.values(), strict=True)).get(station)
+
+
+def shipped_policies() -> dict[str, Path]:
+    """Files of the trained policies that come with the package, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
+
+
+def find_trained(text: str, folder: Path | None = None) -> Path:
+    """The file that `text` means: a path, relative to `folder` or to where we are, or the name of a shipped policy.
+
+    Raises:
+        ScenarioError: there is neither.
+    """
+    path = Path(text).expanduser()
+    shipped = shipped_policies()
+    try:
+        for place in (folder or Path(), Path()):
+            if (place / path).is_file():
+                return (place / path).resolve()
+        if text in shipped:
+            return shipped[text]
+        beside = sorted(str(path.with_name(file.name)) for file in path.parent.glob(f"*{SUFFIX}"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ScenarioError(f"found '{on_one_line(text, 200)}', which cannot be read: {reason}") from None
+    raise ScenarioError(
+        f"found '{on_one_line(text, 200)}', no such file or shipped policy; allowed: a file, or one of "
+        f"{listed(list(shipped))}{did_you_mean(text, [*shipped, *beside])}"
+    )
+
+
+def read_trained(path: Path) -> TrainedPolicy:
+    """The trained policy in a file.
+
+    Raises:
+        ScenarioError: it cannot be read, is damaged, or is something else.
+    """
+    try:
+        about = path.stat()
+        if about.st_size > MAX_BYTES:
+            raise ScenarioError(f"found '{path.name}' of {about.st_size} bytes; allowed: at most {MAX_BYTES}")
+        return _read(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise ScenarioError(f"found '{path.name}', which cannot be read: {error.strerror or error}") from None
+
+
+def with_trained_options(options: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """Options of a policy that starts from a trained one: those that are not given are the trained one's.
+
+    Raises:
+        MisfitError: there is no such file, or its policy is another one.
+    """
+    given = options["trained"]
+    try:
+        path = find_trained(given, folder)
+        trained = read_trained(path)
+    except ScenarioError as error:
+        raise MisfitError(("trained",), str(error)) from None
+    for key, value in trained.policy.items():
+        found = options.get(key, value)
+        if (list(found) if isinstance(found, tuple) else found) != value:
+            raise MisfitError((key,), f"found {found!r}; allowed: {value!r}, as '{on_one_line(given)}' was trained")
+    where = given if path == shipped_policies().get(given) else str(path)
+    return {**trained.policy, **options, "trained": where}
+
+
+def check_fits(scenario: Scenario, *, central: bool) -> None:
+    """`MisfitError` where the trained policy that the scenario starts from was made for something else."""
+    policy: Policy = scenario.downlink.policy
+    assert policy.trained is not None
+    trained = read_trained(find_trained(policy.trained))
+    found = f"found '{on_one_line(policy.trained)}'"
+    if central != (trained.kind == "central"):
+        wanted, made = ("cmtssl", "dmtssl") if central else ("dmtssl", "cmtssl")
+        raise _misfit(f"{found}, trained by {made}; allowed: one trained by {wanted}, as downlink.algorithm says")
+    names = scenario.station_names
+    if trained.kind == "stations" and len(names) != len(trained.networks) and not set(names) <= set(trained.networks):
+        raise _misfit(
+            f"{found}, with one policy for each of {listed(list(trained.networks), limit=6)}; allowed: "
+            f"one for each of the {len(names)} stations, or a shared one"
+        )
+    if trained.kind == "stations" and scenario.downlink.sharing is not None:
+        raise _misfit(f"{found}, with a policy for each station; allowed with downlink.sharing: a shared one")
+    sizes = asdict(policy_shape(scenario, scenario.network.sbs.count))
+    for size, what in _SIZES.items():
+        if size in policy.any_size or (size == "stations" and not central):
+            continue
+        if sizes[size] != trained.sizes[size]:
+            raise _misfit(f"{found}, trained for {trained.sizes[size]} {what}; allowed: one for {sizes[size]}")
+
+
+def load_trained(
+    network: nn.Module, build: Callable[[PolicyShape], nn.Module], shape: PolicyShape, scenario: Scenario, station: str
+) -> None:
+    """Let a network start from the trained policy of its scenario, if there is one.
+
+    The head of the loss weights stays as it is where the trained policy has none.
+
+    Args:
+        network: the network, as `build` made it for `shape`.
+        build: makes a network for a shape.
+        shape: sizes of the network.
+        scenario: says which trained policy.
+        station: whose network it is.
+
+    Raises:
+        ScenarioError: the networks differ.
+    """
+    import torch
+
+    given = scenario.downlink.policy.trained
+    if given is None:
+        return
+    weights = read_trained(find_trained(given)).network_of(station, scenario.station_names)
+    if weights is None:
+        return
+    own = network.state_dict()
+    weighing, plain = replace(shape, loss_weights=1 + shape.users + shape.stations), replace(shape, loss_weights=0)
+    free = set(build(weighing).state_dict()) - set(build(plain).state_dict())
+    fits = set(own) - free == set(weights) - free
+    taken = {name: torch.from_numpy(weights[name].copy()) for name in own if name in weights}
+    if not fits or any(taken[name].shape != own[name].shape for name in taken):
+        raise ScenarioError(f"downlink.policy.trained: '{given}' holds another network than policy '{given}' says")
+    network.load_state_dict({**own, **taken})
+
+
+def _misfit(text: str) -> MisfitError:
+    return MisfitError(("downlink", "policy", "trained"), text)
+
+
+def _packed(weights: Mapping[str, NDArray[Any]]) -> dict[str, msgpack.ExtType]:
+    packed = {}
+    for name, array in weights.items():
+        head, raw = pack_array(name, array, "float32")
+        packed[name] = msgpack.ExtType(ARRAY_CODE, head[6:] + raw.tobytes())
+    return packed
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed_ns: int, size: int) -> TrainedPolicy:
+    data = path.read_bytes()
+    line, _, rest = data[:64].partition(b"\n")
+    if not line.startswith(_MAGIC) or not rest:
+        raise ScenarioError(f"found '{path.name}', which is no trained policy")
+    version = line.removeprefix(_MAGIC).decode("ascii", "replace")
+    if version != str(_VERSION):
+        raise ScenarioError(f"found '{path.name}' of format {on_one_line(version)}; allowed: format {_VERSION}")
+    start = len(line) + 1
+    digest, body = data[start : start + _DIGEST_BYTES], data[start + _DIGEST_BYTES :]
+    if hashlib.sha256(body).digest() != digest:
+        raise ScenarioError(f"found '{path.name}', which is damaged: its content does not match its checksum")
+    try:
+        return _from_body(msgpack.unpackb(body))
+    except (ValueError, TypeError, KeyError, AttributeError, FrameError, msgpack.UnpackException) as error:
+        reason = on_one_line(str(error), 120)
+        raise ScenarioError(f"found '{path.name}', which is no trained policy: {reason}") from None
+
+
+def _from_body(body: dict[str, Any]) -> TrainedPolicy:
+    """What `to_bytes` wrote; any of several exceptions where it did not write this."""
+    networks = {
+        str(name): {key: unpack_array(key, value)[0] for key, value in weights.items()}
+        for name, weights in body["networks"].items()
+    }
+    rate = body["validation_sum_rate"]
+    trained = TrainedPolicy(
+        name=str(body["name"]),
+        algorithm=str(body["algorithm"]),
+        kind=body["kind"],
+        policy={str(key): value for key, value in body["policy"].items()},
+        sizes={size: int(body["sizes"][size]) for size in _SIZES},
+        networks=networks,
+        scenario=str(body["scenario"]),
+        seed=int(body["seed"]),
+        steps=int(body["steps"]),
+        made_by=str(body["made_by"]),
+        validation_sum_rate=None if rate is None else float(rate),
+    )
+    if trained.kind not in KINDS or not networks or "name" not in trained.policy:
+        raise ValueError("it holds no networks of a known kind")
+    if trained.kind != "stations" and len(networks) != 1:
+        raise ValueError(f"it holds {len(networks)} networks, one expected")
+    return trained

@@ -1,0 +1,80 @@
+"""What a run has learned, as a file: from the run's last checkpoint to a trained policy.
+
+from cellfree_sim.export import export_policy, save_policy
+
+save_policy(export_policy("runs/quickstart-20250101T120000Z"), "quickstart.policy")
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellfree_sim import __version__
+from cellfree_sim.downlink.policy import policy_shape
+from cellfree_sim.downlink.sharing import average
+from cellfree_sim.downlink.trained import SHARED, Kind, TrainedPolicy, Weights
+from cellfree_sim.errors import UserError
+from cellfree_sim.network import Network
+from cellfree_sim.results.checkpoints import Checkpoints
+from cellfree_sim.results.files import write_atomically
+from cellfree_sim.results.run_folder import RunFolder
+from cellfree_sim.results.state import unpack_state
+from cellfree_sim.scenario import dump_scenario, load_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def export_policy(folder: Path | str) -> TrainedPolicy:
+    """What the run in a folder has learned until its last checkpoint.
+
+    Raises:
+        RunFolderError: there is no such run, or its checkpoints are damaged.
+        UserError: it has none.
+    """
+    run = RunFolder.open(folder)
+    checkpoint = Checkpoints(run.checkpoints_path).latest()
+    if checkpoint is None:
+        raise UserError(f"{folder}: there is no checkpoint to take a policy from; run the scenario again")
+    scenario = load_scenario(run.scenario_path)
+    network = Network.from_json(checkpoint.notes["network"])
+    states = {name: unpack_state(state) for name, state in checkpoint.parts.items()}
+    learned = {name: _arrays(state["policy"]) for name, state in states.items() if "policy" in state}
+    kind: Kind = "stations"
+    if network.mbs in learned:
+        kind, learned = "central", {network.mbs: learned[network.mbs]}
+    elif scenario.downlink.sharing is not None:
+        kind = "shared"
+        learned = {SHARED: average([learned[name] for name in network.stations if network.learns(name)])}
+    policy = scenario.downlink.policy.model_dump(mode="json", exclude={"trained"})
+    validation = checkpoint.notes["validation"]
+    return TrainedPolicy(
+        name=scenario.name,
+        algorithm=scenario.downlink.algorithm.name,
+        kind=kind,
+        policy=policy,
+        sizes=asdict(policy_shape(scenario, len(network.stations))),
+        networks=learned,
+        scenario=dump_scenario(scenario),
+        seed=scenario.seed,
+        steps=checkpoint.step,
+        made_by=__version__,
+        validation_sum_rate=None if validation is None else float(validation[1]),
+    )
+
+
+def save_policy(trained: TrainedPolicy, path: Path | str) -> Path:
+    """Write a trained policy to a file, and return where it is; a file that is there is replaced.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    target = Path(path)
+    write_atomically(target, trained.to_bytes())
+    return target
+
+
+def _arrays(state: Mapping[str, Any]) -> Weights:
+    return {name: tensor.numpy() for name, tensor in state.items()}

@@ -1,0 +1,282 @@
+"""What a study's runs gave: one tidy table, and the numbers that figures and verdicts are made of.
+
+A *line* is what a figure would draw: a case of the sweep means the algorithm that its runs learned; the name of a
+reference means that algorithm, in whichever case ran it; ``case/algorithm`` means just that one. A *place* is a
+combination of the grid's values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellfree_sim.results.files import read_json
+from cellfree_sim.results.formats import algorithm_label
+from cellfree_sim.scenario.sweep import short_name
+from cellfree_sim.studies.points import Outcome
+from cellfree_sim.studies.verdicts import Number
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from cellfree_sim.scenario.sweep import Point
+    from cellfree_sim.studies.runner import Task
+
+Place = Mapping[str, Any]
+ANYWHERE: Place = {}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A point that has ended, with its outcome and folder."""
+
+    point: Point
+    outcome: Outcome
+    folder: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`summary.json` of its run."""
+        return read_json(self.folder / "summary.json")
+
+    @cached_property
+    def rates(self) -> dict[str, NDArray[np.float64]]:
+        """Rates [realisation, user] of each algorithm on the test realisations, bit/s/Hz."""
+        from cellfree_sim.results.run_folder import RunFolder
+
+        if self.outcome.status != "done" or self.outcome.rows:
+            return {}
+        frame = RunFolder(self.folder).rates()
+        found = {}
+        for name, rows in frame.groupby("algorithm", sort=False):
+            table = rows.pivot(index="realisation", columns="user", values="rate")
+            found[str(name)] = table.to_numpy(float)
+        return found
+
+    @property
+    def learned(self) -> str:
+        """Name of the algorithm that was trained."""
+        return str(self.point.scenario.downlink.algorithm.name)
+
+
+class Results:
+    """The points of a study that have ended.
+
+    Attributes:
+        name: of the study.
+        scale: "quick" or "full".
+        ended: all of them, case by case.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        scale: str,
+        tasks: Sequence[Task],
+        outcomes: Sequence[Outcome],
+        columns: Callable[[Ended], dict[str, Any]] | None = None,
+    ) -> None:
+        self.name = name
+        self.scale = scale
+        self.ended = [Ended(task.point, out, task.folder) for task, out in zip(tasks, outcomes, strict=True)]
+        self._columns = columns
+
+    @property
+    def cases(self) -> list[str]:
+        """Names of the cases."""
+        return list(dict.fromkeys(each.point.case for each in self.ended))
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return list(dict.fromkeys(each.point.seed for each in self.ended))
+
+    @property
+    def places(self) -> list[Place]:
+        """The combinations of the grid's values."""
+        found: list[Place] = []
+        for each in self.ended:
+            if each.point.at not in found:
+                found.append(each.point.at)
+        return found
+
+    def at(self, line: str, place: Place = ANYWHERE) -> Iterator[tuple[Ended, str]]:
+        """The points that have `line` at `place`, one for each seed, each with the name of the algorithm meant.
+
+        `place` may leave out keys of the grid that have one value only.
+        """
+        case, _, algorithm = line.rpartition("/")
+        if not case and line in self.cases:
+            case, algorithm = line, ""
+        seen = set[int]()
+        for each in self.ended:
+            wanted = algorithm or each.learned
+            fits = all(each.point.at.get(key) == value for key, value in place.items())
+            if not fits or each.point.seed in seen or (case and each.point.case != case):
+                continue
+            if case or wanted in each.rates or any(row["algorithm"] == wanted for row in each.outcome.rows):
+                seen.add(each.point.seed)
+                yield each, wanted
+
+    def sums(self, line: str, place: Place = ANYWHERE) -> dict[int, NDArray[np.float64]]:
+        """Sum rate of each test realisation by seed, bit/s/Hz; seeds whose run failed are missing."""
+        return {each.point.seed: each.rates[name].sum(1) for each, name in self.at(line, place) if name in each.rates}
+
+    def sum_rate(self, line: str, place: Place = ANYWHERE) -> Number:
+        """Mean sum rate, over test realisations and seeds."""
+        return _mean(f"sum rate of {_label(line)}{_where(place)}", self.sums(line, place))
+
+    def difference(self, first: str, second: str, place: Place = ANYWHERE, second_place: Place | None = None) -> Number:
+        """Mean sum rate of line `first` minus that of `second`, paired over the test realisations of each seed."""
+        ours, theirs = self.sums(first, place), self.sums(second, place if second_place is None else second_place)
+        gaps = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
+        what = f"{_label(first)} minus {_label(second)}{_where(place)}"
+        if second_place is not None:
+            what = f"{_label(first)}{_where(place)} minus {_label(second)}{_where(second_place)}"
+        return _mean(what, gaps)
+
+    def satisfied(self, line: str, place: Place = ANYWHERE) -> Number:
+        """Share of users that meet r_min."""
+        shares = {}
+        for each, name in self.at(line, place):
+            if name in each.rates:
+                least = each.point.scenario.network.users.min_rate_bps_hz
+                shares[each.point.seed] = (each.rates[name] >= least).mean(1)
+        return _mean(f"users of {_label(line)} that meet r_min{_where(place)}", shares, unit="")
+
+    def column(self, name: str, line: str, place: Place = ANYWHERE, unit: str = "") -> Number:
+        """Mean over seeds of a column of the table."""
+        table = self.table
+        values: dict[int, NDArray[np.float64]] = {}
+        for each, algorithm in self.at(line, place):
+            rows = table[(table["folder"] == each.folder.name) & (table["algorithm"] == algorithm)]
+            found = rows[name].dropna().to_numpy(float)
+            if len(found):
+                values[each.point.seed] = found[:1]
+        return _mean(f"{name} of {_label(line)}{_where(place)}", values, unit=unit)
+
+    def curve(self, line: str, along: str, column: str = "", place: Place = ANYWHERE) -> pd.DataFrame:
+        """Mean sum rate (or a `column` of the table) along a key of the grid: columns `at`, `mean`, `error`.
+
+        Values without a run that is done are left out.
+        """
+        import pandas as pd
+
+        rows = []
+        for value in dict.fromkeys(each.point.at[along] for each in self.ended):
+            here = {**place, along: value}
+            number = self.column(column, line, here) if column else self.sum_rate(line, here)
+            if math.isfinite(number.value):
+                rows.append({"at": value, "mean": number.value, "error": number.error})
+        return pd.DataFrame(rows, columns=["at", "mean", "error"])
+
+    def metrics(self, line: str, place: Place = ANYWHERE) -> dict[int, pd.DataFrame]:
+        """The rounds of the runs of a case, by seed; those of a run that diverged, too."""
+        from cellfree_sim.results.run_folder import RunFolder
+
+        return {each.point.seed: RunFolder(each.folder).metrics() for each, _ in self.at(line, place)}
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row for each point and algorithm; the values of the grid under their keys."""
+        import pandas as pd
+
+        return pd.DataFrame([row for each in self.ended for row in _rows(each, self._columns)])
+
+
+def _rows(each: Ended, columns: Callable[[Ended], dict[str, Any]] | None) -> list[dict[str, Any]]:
+    point, outcome = each.point, each.outcome
+    head = {"case": point.case, **_flat(point.at), "seed": point.seed}
+    tail = {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "wall_seconds": outcome.wall_seconds,
+        "cpu_seconds": outcome.cpu_seconds,
+        "folder": each.folder.name,
+    }
+    if outcome.rows:
+        return [{**head, **row, **tail} for row in outcome.rows]
+    if outcome.status != "done":
+        return [{**head, "algorithm": each.learned, "learned": True, **tail}]
+    learned = each.learned
+    minimum = point.scenario.network.users.min_rate_bps_hz
+    return [
+        {
+            **head,
+            "algorithm": name,
+            "learned": name == learned,
+            **_of_rates(rates, minimum, each.rates[learned]),
+            **(_of_run(each.summary) if name == learned else {}),
+            **(columns(each) if columns and name == learned else {}),
+            **tail,
+        }
+        for name, rates in each.rates.items()
+    ]
+
+
+def _of_rates(rates: NDArray[np.float64], minimum: float, learned: NDArray[np.float64]) -> dict[str, Any]:
+    sums, gap = rates.sum(1), learned.sum(1) - rates.sum(1)
+    return {
+        "realisations": len(sums),
+        "sum_rate": float(sums.mean()),
+        "sum_rate_error": _error(sums),
+        "min_rate_satisfied": float((rates >= minimum).mean()),
+        "learned_minus_it": float(gap.mean()),
+        "learned_minus_it_error": _error(gap),
+    }
+
+
+def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
+    downlink, backhaul = summary["downlink"], summary["backhaul"]
+    return {
+        "steps": summary["steps"],
+        "parameters": sum(downlink["parameters"].values()),
+        "flops_per_realisation": max(downlink["flops"].values()),
+        "power_violation": downlink["power_violation"],
+        "training_bytes": backhaul["training_bytes"],
+        "setup_bytes": backhaul.get("by_phase", {}).get("setup", 0),
+        "execution_bytes_per_realisation": backhaul["execution_bytes_per_realisation"],
+        "simulated_seconds": summary["simulated_seconds"],
+    }
+
+
+def _mean(what: str, values: Mapping[int, NDArray[np.float64]], unit: str = "bit/s/Hz") -> Number:
+    """Mean over seeds of the mean of each, with its standard error.
+
+    A seed draws another training and other realisations, so that means of seeds differ by both; where few seeds happen
+    to agree, the error within them is the larger one, and is taken.
+    """
+    import numpy as np
+
+    if not values:
+        return Number(what, math.nan, math.nan, unit)
+    means = np.array([each.mean() for each in values.values()])
+    within = [_error(each) for each in values.values() if len(each) > 1]
+    errors = [math.sqrt(sum(error**2 for error in within)) / len(within)] if within else []
+    if len(means) > 1:
+        errors.append(_error(means))
+    return Number(what, float(means.mean()), max(errors, default=0.0), unit)
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def _flat(at: Place) -> dict[str, Any]:
+    """Values of the grid as cells of a table."""
+    return {key: value if isinstance(value, str | int | float | bool) else str(value) for key, value in at.items()}
+
+
+def _label(line: str) -> str:
+    return " of ".join(algorithm_label(part) for part in reversed(line.split("/")))
+
+
+def _where(place: Place) -> str:
+    values = ", ".join(f"{short_name(key)} {value}" for key, value in place.items())
+    return f" at {values}" if values else ""
