@@ -45,6 +45,7 @@ def account(
         "algorithm": scenario.downlink.algorithm.name,
         "loss_scheme": scenario.downlink.loss_scheme.name,
         "policy": scenario.downlink.policy.name,
+        "trained": scenario.downlink.policy.trained,
         "feedback": scenario.downlink.feedback,
         "flops": facts["flops_per_realisation"],
         "parameters": facts["parameters"],

@@ -332,7 +332,9 @@ class RayEngine:
         without: list[str] = []
         reason = ""
         planned = [self._seats[name] for name in unreserved]
-        for name in sorted(names):
+        for name in sorted(
+            names, key=lambda name: (name != self._network.mbs, name)
+        ):  # without the MBS nothing goes on
             try:
                 seats[name] = find_seat(self._scenario, name, list(seats.values()), planned=planned)
                 planned.append(seats[name])

@@ -134,6 +134,7 @@ class Operations:
         self._happened = 0  # how many of them
         self._failures: set[int] = set()  # those of them that killed a process, which going back does not undo
         self._coming: _Coming | None = None
+        self._called_off: tuple[InjectSbs, str] | None = None  # what to tell who asks for it again, and why
         self._removals: list[tuple[int, str]] = []
         self._stops: list[int] = []
 
@@ -165,6 +166,18 @@ class Operations:
             self._run.note(f"{coming.name} cannot be prepared once more: {error}")
             if coming.request is not None:
                 self._engine.answer(coming.request, {"error": str(error)})
+
+    def call_off(self, reason: str) -> None:
+        """Inject the station that is coming no more: its process dies each time it is to take part."""
+        coming, self._coming = self._coming, None
+        if coming is None:
+            return
+        text = f"{coming.name} was not injected: {reason}"
+        self._run.note(text)
+        if coming.request is not None:
+            self._engine.answer(coming.request, {"error": text})
+        else:
+            self._called_off = (coming.spec, text)
 
     def next_step(self) -> int | None:
         """The step at which the next event of the scenario is due."""
@@ -249,7 +262,7 @@ class Operations:
             for name in sorted(stations):
                 network = with_removed(self._scenario, network, name)
         except UserError as error:
-            raise RunFailedError(f"{', '.join(sorted(stations))} {reason}, and {error}") from error
+            raise RunFailedError(f"{', '.join(sorted(stations))}: {reason}; and {error}") from error
         self._change(network)
         self.events.append({"event": "drop", "stations": sorted(stations), "at_step": self._run.step, "reason": reason})
         self._run.sum_rate()
@@ -343,6 +356,8 @@ class Operations:
 
     def _begin(self, spec: InjectSbs, request: int | None = None, since: float | None = None) -> None:
         """Check an injection, and begin to prepare its station."""
+        if self._called_off is not None and self._called_off[0] is spec:
+            raise UserError(self._called_off[1])
         if self._coming is not None:
             raise UserError(self._busy())
         network, name = with_injection(self._scenario, self.network, spec.name, spec)
@@ -470,8 +485,15 @@ class Operations:
         return float(flops / self._scenario.network.sbs.mec_flop_per_s)
 
     def _change(self, network: Network) -> None:
-        """From here on, the network is another one, for all stations."""
-        self._engine.reconfigure(network, self._run.step)
+        """From here on, the network is another one, for all stations.
+
+        Raises:
+            RunFailedError: some station cannot take part in it; others may, so this is no refusal any more.
+        """
+        try:
+            self._engine.reconfigure(network, self._run.step)
+        except UserError as error:
+            raise RunFailedError(f"the network has changed, but not all stations with it: {error}") from error
         self.network = network
         self._run.network_changed()
 

@@ -172,7 +172,7 @@ class Simulation:
         checkpoint = Checkpoints(found.checkpoints_path).latest()
         if checkpoint is None:
             raise UserError(f"{folder}: there is no checkpoint to resume from; start the scenario anew")
-        scenario = load_scenario(found.scenario_path)
+        scenario = load_scenario(found.scenario_path, begun=True)
         kind = checkpoint.notes["engine"]
         watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
         for damaged in checkpoint.skipped:
@@ -527,7 +527,7 @@ class Simulation:
             raise lost
         started, reached = time.perf_counter(), self.step
         mbs = self._operations.network.mbs
-        dead, dropped, reason = set(lost.stations), set[str](), str(lost)
+        dead, dropped, reason = set(lost.stations), set[str](), lost.reason
         if self.scenario.on_failure == "drop":
             dropped = dead - {mbs, CONTROLLER}
         self.note(f"{lost}; {'restarting' if dead - dropped else 'going on without'}")
@@ -539,10 +539,14 @@ class Simulation:
                 )
             checkpoint = self._go_back(dead)
             states = {name: state for name, state in checkpoint.parts.items() if name not in dropped}
+            newcomers = dead - {mbs, CONTROLLER, *checkpoint.parts}
             try:
                 self._engine.recover(sorted(dead - dropped), states, self._operations.network)
                 back = sorted((dead - dropped) & {CONTROLLER, *checkpoint.parts})
-                self._operations.begin_again()
+                if newcomers and (self.scenario.on_failure == "drop" or self._losses_in_a_row == MOST_LOSSES_IN_A_ROW):
+                    self._operations.call_off(reason)
+                else:
+                    self._operations.begin_again()
                 if gone := dropped & set(checkpoint.parts):
                     self._operations.drop(gone, reason)
                 break

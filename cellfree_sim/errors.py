@@ -39,6 +39,10 @@ class ChannelError(UserError):
     """A channel cannot be made: a trace file that does not fit, or a model without its library."""
 
 
+class DetectorError(UserError):
+    """A detector is unknown, or cannot serve what it was given."""
+
+
 class RunFolderError(UserError):
     """A run folder is missing, taken, or not readable."""
 

@@ -29,10 +29,16 @@ def check_channels(scenario: Scenario) -> None:
     """
     model: ChannelModel = scenario.channel.model
     model.check(scenario)
-    if not model.directional and scenario.network.sbs.azimuths_deg is not None:
-        _log.warning(
-            "network.sbs.azimuths_deg has no effect: in channel.model '%s' no station looks anywhere", model.name
-        )
+    if model.directional:
+        return
+    sbs = scenario.network.sbs
+    given = {
+        "network.sbs.azimuths_deg": sbs.azimuths_deg is not None,
+        "network.sbs.antennas.azimuth_deg": sbs.antennas.azimuth_deg != 0,
+        "azimuth_deg of an injection": any(e.inject_sbs and e.inject_sbs.azimuth_deg for e in scenario.events),
+    }
+    for key in (key for key, is_given in given.items() if is_given):
+        _log.warning("%s has no effect: in channel.model '%s' no station looks anywhere", key, model.name)
 
 
 def outside_notes(scenario: Scenario, folder: Path) -> list[str]:

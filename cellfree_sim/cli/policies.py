@@ -46,7 +46,7 @@ def _list(arguments: argparse.Namespace) -> int:
         show(json.dumps(found, indent=2))
     elif found:
         columns = ("name", "algorithm", "serves", "scenario", "parameters", "bytes")
-        show(table([list(columns), *([str(each[key]) for key in columns] for each in found)]))
+        show(table([list(columns), *([_printable(str(each[key])) for key in columns] for each in found)]))
     return DONE
 
 
@@ -55,8 +55,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
     path = find_trained(arguments.policy)
     trained = read_trained(path)
-    facts = [[key, str(value)] for key, value in _about(trained, path).items() if value is not None]
-    show(f"{table(facts)}\n\n# trained by this scenario\n{trained.scenario}".removesuffix("\n"))
+    facts = [[key, _printable(str(value))] for key, value in _about(trained, path).items() if value is not None]
+    show(f"{table(facts)}\n\n# trained by this scenario\n{_printable(trained.scenario)}".removesuffix("\n"))
     return DONE
 
 
@@ -66,6 +66,13 @@ def _export(arguments: argparse.Namespace) -> int:
     trained = export_policy(arguments.folder)
     show(str(save_policy(trained, arguments.out or Path(arguments.folder) / f"{trained.name}.policy")))
     return DONE
+
+
+def _printable(text: str) -> str:
+    """Lines of a file of unknown origin, without what a terminal would take for commands."""
+    from cellfree_sim.scenario.suggest import on_one_line
+
+    return "\n".join(on_one_line(line, len(line) * 10) for line in text.split("\n"))
 
 
 def _about(trained: TrainedPolicy, path: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _to_the_end(start: Any, address: str | None, observer: Observer) -> int:
     """Bring a simulation up, train it to the end of its scenario, and print what came out."""
     try:
         # Ray's threads tell of dead workers on stdout, which is for results
-        with _ended_like_ctrl_c(), redirect_stdout(sys.stderr), start(address=address, observer=observer) as simulation:
+        with ended_like_ctrl_c(), redirect_stdout(sys.stderr), start(address=address, observer=observer) as simulation:
             if simulation.step < simulation.scenario.steps:
                 simulation.advance()
             result = simulation.result()
@@ -143,7 +143,7 @@ def _to_the_end(start: Any, address: str | None, observer: Observer) -> int:
 
 
 @contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
+def ended_like_ctrl_c() -> Iterator[None]:
     """Let `kill`, a scheduler's time limit and a closed terminal end a run as Ctrl-C does, with its state saved."""
 
     def interrupt(*_: object) -> None:

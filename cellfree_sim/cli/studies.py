@@ -6,24 +6,26 @@ import json
 import sys
 import textwrap
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.cli.commands import Commands, add_json, check_choice
+from cellfree_sim.cli.running import ended_like_ctrl_c
 from cellfree_sim.cli.scenarios import add_set
 from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table
 from cellfree_sim.errors import UserError
+from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from cellfree_sim.studies.reproduce import Reproduction
     from cellfree_sim.studies.results import Results
     from cellfree_sim.studies.runner import Progress
 
-SCALES = ("quick", "full")
-DEFAULT_OUT = "studies"
+MAX_DIGITS = 19  # of the largest seed
 WIDTH = 110
 SHOWN_NUMBERS = 6
 
@@ -35,8 +37,9 @@ examples:
   cellfree reproduce all --address 10.0.0.5:6379             as many runs side by side as the cluster has CPUs
 
 Runs go to DIR/points, named by content: what is done is not run again, so that an interrupted study goes on where it
-was when it is started again. Figure, table and verdicts go to DIR/<study>/<scale>. The table of verdicts is on stdout,
-progress is on stderr.
+was when it is started again. The content is the scenario, the files it names and the version of cellfree: after other
+changes of the code, delete DIR/points. Figure, table and verdicts go to DIR/<study>/<scale>; those with --seeds or
+--set take the place of others, and --list says so. The table of verdicts is on stdout, progress is on stderr.
 """
 _SWEEP_EPILOG = """\
 example:
@@ -68,7 +71,10 @@ def _add_options(parser: argparse.ArgumentParser, scale: str) -> None:
     parser.add_argument("--scale", metavar="|".join(SCALES), default=scale, help=f"how much is run (default {scale})")
     parser.add_argument("--out", metavar="DIR", default=DEFAULT_OUT, help=f"where it goes (default {DEFAULT_OUT})")
     parser.add_argument(
-        "--address", metavar="ADDR", help="join the Ray cluster at this address; without it one is started"
+        "--address",
+        metavar="ADDR",
+        help="join the Ray cluster at this address; without it that at RAY_ADDRESS, else one is started, but for a "
+        "single run, or a study that needs no training, none at all",
     )
     parser.add_argument("--seeds", metavar="N,N,…", help="instead of the seeds of the scenario")
     add_set(parser)
@@ -85,37 +91,50 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         return _list(arguments)
     if not arguments.studies:
         raise UserError("reproduce: STUDY is missing; allowed: all, or names from 'cellfree reproduce --list'")
+    if "all" in arguments.studies and len(arguments.studies) > 1:
+        raise UserError("reproduce: all stands alone; leave out the other names, or all")
     options = _options(arguments)
     chosen = list_studies() if arguments.studies == ["all"] else [find_study(name) for name in arguments.studies]
     found: list[dict[str, Any]] = []
-    for study in chosen:
-        if not arguments.quiet:
-            options["tell"] = teller(f"{study.name}: {study.title}, scale {arguments.scale}")
-        with redirect_stdout(sys.stderr):  # Ray's threads tell of dead workers on stdout, which is for results
-            made = reproduce(study, **options)
-        if arguments.json:
-            found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
-        else:
-            show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
-    if arguments.json:
-        show(json.dumps(found, indent=2))
-    return DONE
+    status = DONE
+    try:
+        for study in chosen:
+            if not arguments.quiet:
+                options["tell"] = teller(f"{study.name}: {study.title}, scale {arguments.scale}")
+            # Ray's threads tell of dead workers on stdout, which is for results
+            with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
+                made = reproduce(study, **options)
+            if arguments.json:
+                found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
+            else:
+                show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
+            if not _any_done(made.results):
+                status = FAILED
+    finally:  # a later study may fail
+        if found:
+            show(json.dumps(found, indent=2))
+    return status
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
     from cellfree_sim.scenario import find_scenario, read_scenario
-    from cellfree_sim.studies.reproduce import run_sweep, study_folder
+    from cellfree_sim.studies.reproduce import failures_of, run_sweep, study_folder
 
     path = find_scenario(arguments.scenario)
     source = read_scenario(path)
     if "sweep" not in source.root.value:
         raise UserError(f"{flat(str(path))}: has no sweep; run it with: cellfree run {flat(arguments.scenario)}")
     options = _options(arguments)
-    with redirect_stdout(sys.stderr):
+    with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
         results = run_sweep(source, path.stem, **options)
     folder = study_folder(options["out"], path.stem, arguments.scale)
-    show(f"{_means(results)}\n\ntable   {folder / 'table.csv'}")
-    return DONE if any(each.outcome.status == "done" for each in results.ended) else FAILED
+    failed = _not_done(failures_of(results))
+    show("\n".join([_means(results), *failed, "", f"table   {folder / 'table.csv'}"]))
+    return DONE if _any_done(results) else FAILED
+
+
+def _any_done(results: Results) -> bool:
+    return any(each.outcome.status == "done" for each in results.ended)
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -131,6 +150,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "seeds": seeds(arguments.seeds),
         "overrides": parse_assignments(arguments.assignments),
         "tell": None if arguments.quiet else teller(),
+        "note": None if arguments.quiet else partial(complain, kind="note: "),
     }
 
 
@@ -145,10 +165,21 @@ def seeds(text: str | None) -> list[int] | None:
     """
     if text is None:
         return None
+    from cellfree_sim.scenario.sweep import MAX_SEEDS
+
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(parts)) < len(parts):
-        raise UserError(f"--seeds: found '{flat(text)}'; allowed: whole numbers that differ, such as 1,2,3")
-    return [int(part) for part in parts]
+    numbers = []
+    for part in parts:
+        digits = part.lstrip("0") or part[-1:]
+        if not (part.isascii() and part.isdigit()) or len(digits) > MAX_DIGITS or int(digits) > 2**63 - 1:
+            allowed = "whole numbers from 0 to 2^63 - 1, such as 1,2,3"
+            raise UserError(f"--seeds: found '{flat(part)}' in '{flat(text)}'; allowed: {allowed}")
+        numbers.append(int(digits))
+    if len(set(numbers)) < len(numbers):
+        raise UserError(f"--seeds: found '{flat(text)}'; allowed: numbers that differ")
+    if len(numbers) > MAX_SEEDS:
+        raise UserError(f"--seeds: found {len(numbers)} numbers; allowed: {MAX_SEEDS}")
+    return numbers
 
 
 def teller(title: str = "") -> Callable[[Progress], None]:
@@ -181,13 +212,13 @@ def _span(seconds: float) -> str:
 
 def verdict_text(name: str, title: str, made: Reproduction) -> str:
     """The verdicts of a study as text."""
-    from cellfree_sim.results.formats import count
-
     results = made.results
     lines = [
         f"{name}: {title}",
         f"scale {results.scale}, seeds {', '.join(map(str, results.seeds))}; mean ± standard error",
     ]
+    if made.departures:
+        lines.append(f"not the study's own, but {flat(' '.join(made.departures))}")
     for verdict in made.verdicts:
         lines += ["", *textwrap.wrap(f"{verdict.verdict.upper()}: {verdict.claim}", WIDTH)]
         lines += textwrap.wrap(verdict.reason, WIDTH, initial_indent="  ", subsequent_indent="  ")
@@ -195,9 +226,16 @@ def verdict_text(name: str, title: str, made: Reproduction) -> str:
         lines += [f"    {number}" for number in shown]
         if len(shown) < len(verdict.numbers):
             lines.append(f"    and {len(verdict.numbers) - len(shown)} more, in verdict.json")
-    if made.failures:
-        lines += ["", f"{count(len(made.failures), 'point')} not done:", *(f"  {flat(each)}" for each in made.failures)]
+    lines += _not_done(made.failures)
     return "\n".join([*lines, "", table([["figure", str(made.figure)], ["table", str(made.folder / "table.csv")]])])
+
+
+def _not_done(failures: Sequence[str]) -> list[str]:
+    from cellfree_sim.results.formats import count
+
+    if not failures:
+        return []
+    return ["", f"{count(len(failures), 'point')} not done:", *(f"  {flat(each)}" for each in failures)]
 
 
 def _means(results: Results) -> str:
@@ -210,10 +248,11 @@ def _means(results: Results) -> str:
     rows = [head]
     for case in results.cases:
         for place in results.places:
-            names = {name for each, _ in results.at(case, place) for name in each.rates}
-            learned = {each.learned for each, _ in results.at(case, place)}
+            here = [each for each in results.ended if each.point.case == case and each.point.at == place]
+            names = {name for each in here for name in each.rates}
+            learned = {each.learned for each in here}
             for name in sorted(names | learned, key=lambda name: (name not in learned, name)):
-                line = f"{case}/{name}"
+                line = f"{case}/{name}"  # where there are no cases, just the name
                 rate, share = results.sum_rate(line, place), results.satisfied(line, place)
                 values = [str(place[key]) for key in keys]
                 rows.append([case, *values, name, mean_and_error(rate.value, rate.error), percent(share.value)])
@@ -237,7 +276,11 @@ def _told(last: Mapping[str, Mapping[str, Any]]) -> str:
     """The last verdicts in a few words."""
     parts = []
     for scale, content in last.items():
+        if "damaged" in content:
+            parts.append(f"{scale}: verdict.json is damaged")
+            continue
         words = [verdict["verdict"] for verdict in content["verdicts"]]
         counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-        parts.append(f"{scale}: {counts or 'no claims'}")
+        own = f" ({flat(' '.join(content['departures']))})" if content.get("departures") else ""
+        parts.append(f"{scale}{own}: {counts or 'no claims'}")
     return "; ".join(parts) or "not yet run"

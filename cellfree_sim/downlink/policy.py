@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PrivateAttr, ValidationInfo, model_validator
 
 from cellfree_sim.errors import ScenarioError
 from cellfree_sim.registry import Named
@@ -81,8 +81,11 @@ class Policy(Named):
     any_size: ClassVar[frozenset[str]] = frozenset()
 
     trained: str | None = Field(
-        None, description="start from this trained policy: a file, or a name that 'cellfree policies list' gives"
+        None,
+        description="start from this trained policy: a name that 'cellfree policies list' gives, or a file, which is "
+        "read when the run starts, at the same path on every node of a cluster",
     )
+    _settled: bool = PrivateAttr(False)
 
     @abstractmethod
     def build(self, shape: PolicyShape, seed: int) -> nn.Module:
@@ -100,15 +103,31 @@ class Policy(Named):
         """
         raise ScenarioError(f"downlink.policy: {no_central_network(self.name)}")
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _as_trained(cls, data: Any, info: ValidationInfo) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("trained"), str):
-            from cellfree_sim.downlink.trained import with_trained_options
+    def _as_trained(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Options that are not given are the trained policy's; where all are written out, nothing is read."""
+        if not isinstance(data, dict) or not isinstance(data.get("trained"), str):
+            return handler(data)
+        context = info.context or {}
+        folder = context.get("folder")
+        if (folder is None or context.get("begun")) and set(cls.model_fields) <= set(data):
+            policy = handler(data)
+            policy._settled = True
+            return policy
+        from cellfree_sim.downlink.trained import check_options, with_trained_options
 
-            folder = (info.context or {}).get("folder")
-            return with_trained_options(data, None if folder is None else Path(folder))
-        return data
+        options, trained = with_trained_options(data, None if folder is None else Path(folder))
+        policy = handler(options)
+        check_options(policy, trained, data["trained"])
+        return policy
+
+    @property
+    def settled(self) -> bool:
+        """Whether all options came written out, as in the folder of a run that has begun: the trained policy was
+        checked then, and may be gone since.
+        """
+        return self._settled
 
     @classmethod
     def has_central(cls) -> bool:
@@ -118,7 +137,7 @@ class Policy(Named):
 
 def check_start(scenario: Scenario, *, central: bool) -> None:
     """`MisfitError` where the scenario starts from a trained policy that does not fit it."""
-    if scenario.downlink.policy.trained is not None:
+    if scenario.downlink.policy.trained is not None and not scenario.downlink.policy.settled:
         from cellfree_sim.downlink.trained import check_fits
 
         check_fits(scenario, central=central)

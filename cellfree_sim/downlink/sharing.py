@@ -5,7 +5,9 @@ since (federated averaging), and all go on from there:
 
     SBS b: model_transfer of pi_b ─► MBS: mean over the stations that learn ─► model_transfer to every SBS
 
-Batch statistics are averaged, too. The moments of Adam stay where they are: each station keeps its own.
+A station that joins, or whose link is restored, goes on with a model of its own until the next average; where that was
+after the last step already, it ends with it. Batch statistics are averaged, too. The moments of Adam stay where they
+are: each station keeps its own.
 """
 
 from __future__ import annotations

@@ -12,12 +12,14 @@ serves any station ("shared"), one for each station ("stations", by their names)
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgpack
+import numpy as np
 
 from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array, unpack_array
 from cellfree_sim.downlink.policy import policy_shape
@@ -44,6 +46,8 @@ _MAGIC = b"cellfree-policy "
 _VERSION = 1
 _DIGEST_BYTES = 32
 _SHIPPED = Path(__file__).parents[1] / "trained_policies"
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
+_RUN_FILES = ("scenario.yaml", "run.log")
 _SIZES = {
     "tx_antennas": "antennas of a station",
     "rx_antennas": "antennas of a user",
@@ -84,8 +88,9 @@ class TrainedPolicy:
 
     @property
     def parameters(self) -> int:
-        """Numbers in one of its networks."""
-        return sum(array.size for array in next(iter(self.networks.values())).values())
+        """Numbers in one of its networks that were learned."""
+        weights = next(iter(self.networks.values()))
+        return sum(array.size for name, array in weights.items() if name.rpartition(".")[2] not in _STATISTICS)
 
     def to_bytes(self) -> bytes:
         """The file."""
@@ -97,11 +102,11 @@ class TrainedPolicy:
     def network_of(self, station: str, stations: list[str]) -> Weights | None:
         """The weights for a station of a scenario with `stations`; None for one that came later, and has none here.
 
-        Policies of single stations go by name where all names are known, and by order otherwise.
+        Policies of single stations go by name, and by order where no name is known.
         """
         if self.kind != "stations":
             return next(iter(self.networks.values()))
-        if all(name in self.networks for name in stations):
+        if any(name in self.networks for name in stations):
             return self.networks.get(station)
         return dict(zip(stations, self.networks.values(), strict=True)).get(station)
 
@@ -117,16 +122,26 @@ def find_trained(text: str, folder: Path | None = None) -> Path:
     Raises:
         ScenarioError: there is neither.
     """
-    path = Path(text).expanduser()
     shipped = shipped_policies()
+    if not text:
+        raise ScenarioError(f"found '', an empty name; allowed: a file, or one of {listed(list(shipped))}")
     try:
+        path = Path(text).expanduser()
         for place in (folder or Path(), Path()):
             if (place / path).is_file():
                 return (place / path).resolve()
         if text in shipped:
             return shipped[text]
+        for place in (folder or Path(), Path()):
+            if all((place / path / name).is_file() for name in _RUN_FILES):
+                raise ScenarioError(
+                    f"found '{on_one_line(text, 200)}', the folder of a run; allowed: the file that 'cellfree policies "
+                    f"export {on_one_line(text, 200)}' writes"
+                )
         beside = sorted(str(path.with_name(file.name)) for file in path.parent.glob(f"*{SUFFIX}"))
-    except (OSError, ValueError) as error:
+    except ScenarioError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such user, as in ~user
         reason = getattr(error, "strerror", None) or str(error)
         raise ScenarioError(f"found '{on_one_line(text, 200)}', which cannot be read: {reason}") from None
     raise ScenarioError(
@@ -150,11 +165,11 @@ def read_trained(path: Path) -> TrainedPolicy:
         raise ScenarioError(f"found '{path.name}', which cannot be read: {error.strerror or error}") from None
 
 
-def with_trained_options(options: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Options of a policy that starts from a trained one: those that are not given are the trained one's.
+def with_trained_options(options: dict[str, Any], folder: Path | None) -> tuple[dict[str, Any], TrainedPolicy]:
+    """Options of a policy that starts from a trained one, those that are not given being the trained one's; and that.
 
     Raises:
-        MisfitError: there is no such file, or its policy is another one.
+        MisfitError: there is no such file, or its policy has another name.
     """
     given = options["trained"]
     try:
@@ -162,12 +177,17 @@ def with_trained_options(options: dict[str, Any], folder: Path | None) -> dict[s
         trained = read_trained(path)
     except ScenarioError as error:
         raise MisfitError(("trained",), str(error)) from None
-    for key, value in trained.policy.items():
-        found = options.get(key, value)
-        if (list(found) if isinstance(found, tuple) else found) != value:
-            raise MisfitError((key,), f"found {found!r}; allowed: {value!r}, as '{on_one_line(given)}' was trained")
+    if options.get("name") != trained.policy["name"]:
+        raise _other_option("name", options.get("name"), trained, given)
     where = given if path == shipped_policies().get(given) else str(path)
-    return {**trained.policy, **options, "trained": where}
+    return {**trained.policy, **options, "trained": where}, trained
+
+
+def check_options(policy: Policy, trained: TrainedPolicy, given: str) -> None:
+    """`MisfitError` where an option of a policy is not that of the trained one, which the scenario calls `given`."""
+    for key, found in policy.model_dump(mode="json", include=set(trained.policy)).items():
+        if found != trained.policy[key]:
+            raise _other_option(key, found, trained, given)
 
 
 def check_fits(scenario: Scenario, *, central: bool) -> None:
@@ -180,10 +200,13 @@ def check_fits(scenario: Scenario, *, central: bool) -> None:
         wanted, made = ("cmtssl", "dmtssl") if central else ("dmtssl", "cmtssl")
         raise _misfit(f"{found}, trained by {made}; allowed: one trained by {wanted}, as downlink.algorithm says")
     names = scenario.station_names
-    if trained.kind == "stations" and len(names) != len(trained.networks) and not set(names) <= set(trained.networks):
+    known = set(names) & set(trained.networks)
+    fits = known == set(names) if known else len(names) == len(trained.networks)
+    if trained.kind == "stations" and not fits:
+        made = listed([on_one_line(name) for name in trained.networks], limit=6)
         raise _misfit(
-            f"{found}, with one policy for each of {listed(list(trained.networks), limit=6)}; allowed: "
-            f"one for each of the {len(names)} stations, or a shared one"
+            f"{found}, with one policy for each of {made}; allowed: one for each of the {len(names)} stations, all of "
+            f"them by name or (where no name is known) by order, or a shared one"
         )
     if trained.kind == "stations" and scenario.downlink.sharing is not None:
         raise _misfit(f"{found}, with a policy for each station; allowed with downlink.sharing: a shared one")
@@ -205,12 +228,12 @@ def load_trained(
     Args:
         network: the network, as `build` made it for `shape`.
         build: makes a network for a shape.
-        shape: sizes of the network.
+        shape: sizes of the network, in the roster that the scenario begins with.
         scenario: says which trained policy.
         station: whose network it is.
 
     Raises:
-        ScenarioError: the networks differ.
+        ScenarioError: the file cannot be read, or the networks differ.
     """
     import torch
 
@@ -226,8 +249,18 @@ def load_trained(
     fits = set(own) - free == set(weights) - free
     taken = {name: torch.from_numpy(weights[name].copy()) for name in own if name in weights}
     if not fits or any(taken[name].shape != own[name].shape for name in taken):
-        raise ScenarioError(f"downlink.policy.trained: '{given}' holds another network than policy '{given}' says")
+        raise ScenarioError(
+            f"downlink.policy.trained: '{on_one_line(given)}' holds another network than policy "
+            f"'{scenario.downlink.policy.name}' with these options is"
+        )
     network.load_state_dict({**own, **taken})
+
+
+def _other_option(key: str, found: Any, trained: TrainedPolicy, given: str) -> MisfitError:
+    allowed = on_one_line(repr(trained.policy[key]))
+    return MisfitError(
+        (key,), f"found {on_one_line(repr(found))}; allowed: {allowed}, as '{on_one_line(given)}' was trained"
+    )
 
 
 def _misfit(text: str) -> MisfitError:
@@ -257,7 +290,10 @@ def _read(path: Path, changed_ns: int, size: int) -> TrainedPolicy:
         raise ScenarioError(f"found '{path.name}', which is damaged: its content does not match its checksum")
     try:
         return _from_body(msgpack.unpackb(body))
-    except (ValueError, TypeError, KeyError, AttributeError, FrameError, msgpack.UnpackException) as error:
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError, OverflowError),
+        *(RecursionError, FrameError, msgpack.UnpackException),
+    ) as error:
         reason = on_one_line(str(error), 120)
         raise ScenarioError(f"found '{path.name}', which is no trained policy: {reason}") from None
 
@@ -282,8 +318,20 @@ def _from_body(body: dict[str, Any]) -> TrainedPolicy:
         made_by=str(body["made_by"]),
         validation_sum_rate=None if rate is None else float(rate),
     )
-    if trained.kind not in KINDS or not networks or "name" not in trained.policy:
+    if trained.kind not in KINDS or not networks:
         raise ValueError("it holds no networks of a known kind")
+    if not isinstance(trained.policy.get("name"), str) or not all(key.isidentifier() for key in trained.policy):
+        raise ValueError("it holds no options of a policy")
+    if "trained" in trained.policy:
+        raise ValueError("its policy is itself one that starts from another")
+    if rate is not None and not math.isfinite(rate):
+        raise ValueError(f"its validation sum rate is {rate}")
+    for weights in networks.values():
+        for key, array in weights.items():
+            if array.dtype.kind in "fc" and not np.isfinite(array).all():
+                raise ValueError(f"{key} has numbers that are not finite")
     if trained.kind != "stations" and len(networks) != 1:
         raise ValueError(f"it holds {len(networks)} networks, one expected")
+    if not all(networks.values()):
+        raise ValueError("it holds a network without arrays")
     return trained

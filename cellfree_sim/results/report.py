@@ -170,6 +170,11 @@ def warnings(run: RunData) -> list[str]:
         unmatched = setting(run.summary, "backhaul", "unmatched") or []
         named = f": {'; '.join(str(name) for name in unmatched[:3])}" if unmatched else ""
         found.append(f"The books of the backhaul do not balance, {count(len(unmatched), 'frame')} unmatched{named}.")
+    policy = setting(run.scenario, "downlink", "policy")
+    if number(run.scenario, "downlink", "epochs") == 0 and not (isinstance(policy, dict) and policy.get("trained")):
+        found.append(
+            "Nothing was learned (downlink.epochs is 0, and no trained policy was named): the policy is random."
+        )
     lost = run.backhaul[run.backhaul["status"] == "dropped"]
     again = sent_again(run).frames
     if len(lost) or again:

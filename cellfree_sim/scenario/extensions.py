@@ -14,3 +14,4 @@ ALGORITHMS: Registry[Any] = Registry("downlink algorithm", "cellfree_sim.downlin
 LOSS_SCHEMES: Registry[Any] = Registry("loss scheme", "cellfree_sim.downlink.schemes")
 POLICIES: Registry[Any] = Registry("policy network", "cellfree_sim.downlink.policies")
 REFERENCES: Registry[Any] = Registry("reference algorithm", "cellfree_sim.downlink.references")
+DETECTORS: Registry[Any] = Registry("detector", "cellfree_sim.detection.mimo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -36,16 +36,18 @@ class ScenarioSource:
         path: the file.
         folder: where relative paths inside it start, absolute.
         root: its nodes, each with its place.
+        begun: see `load_scenario`.
     """
 
     path: Path
     folder: Path
     root: Node
+    begun: bool = False
 
     def validated(self) -> Scenario:
         """The scenario; `ScenarioError` with one line for each wrong key."""
         try:
-            return Scenario.model_validate(self.root.plain(), context={"folder": self.folder})
+            return Scenario.model_validate(self.root.plain(), context={"folder": self.folder, "begun": self.begun})
         except ValidationError as error:
             lines = explained(error.errors(include_url=False), self.root)
             raise ScenarioError("\n".join(lines)) from None
@@ -72,13 +74,15 @@ def read_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None) 
     return ScenarioSource(path, path.parent.absolute(), apply_overrides(root, overrides or {}))
 
 
-def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None, *, begun: bool = False) -> Scenario:
     """Read and validate a scenario file.
 
     Args:
         path: a YAML 1.2 file. Relative paths inside it are relative to its folder.
         overrides: values of single keys, by dotted path: ``{"downlink.epochs": 5, "channel.model": "rayleigh"}``. An
             option of an extension that stands as a bare name can be set directly: ``"downlink.policy.width"``.
+        begun: the file is that of a run that has begun: what it started from (`downlink.policy.trained`) is in its
+            checkpoints, and not looked for any more.
 
     Returns:
         The scenario, with a value for every key.
@@ -94,7 +98,7 @@ def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None) 
     >>> load_scenario(file, {"downlink.epochs": 5}).downlink.epochs
     5
     """
-    return read_scenario(path, overrides).validated()
+    return replace(read_scenario(path, overrides), begun=begun).validated()
 
 
 def dump_scenario(scenario: Scenario) -> str:

@@ -190,7 +190,9 @@ class Backhaul(Section):
 class Sharing(Section):
     """One policy for all stations: their models are averaged at the MBS, over the backhaul."""
 
-    every_steps: int = Field(10, ge=1, le=1_000_000, description="training steps between two averages; one at the end")
+    every_steps: int = Field(
+        10, ge=1, le=1_000_000, description="training steps between two averages; one more after the last step"
+    )
 
 
 class Downlink(Section):
@@ -203,7 +205,12 @@ class Downlink(Section):
         "cut_gradient", description="what the MBS returns: the gradient at the cut, or all outputs"
     )
     sharing: Sharing | None = Field(None, description="all stations learn one policy; none: each its own (dmtssl)")
-    epochs: int = Field(50, ge=0, le=1_000_000, description="passes over the training split; 0 executes, untrained")
+    epochs: int = Field(
+        50,
+        ge=0,
+        le=1_000_000,
+        description="passes over the training split; 0 trains nothing: the policy is executed as it is",
+    )
     batch: int = Field(100, ge=2, le=1_000_000, description="realisations in a mini-batch")
     learning_rate: float = Field(5e-3, gt=0, le=10, description="of Adam; the peak where the schedule has one")
     schedule: Literal["one_cycle", "constant"] = Field("one_cycle", description="of the learning rate over the run")

@@ -10,13 +10,15 @@
 
 Every case is run at every combination of the grid with every seed. Values may have names, which stand for them in
 tables and figures: ``network: {corner: {…}, sectors: {…}}``. Keys are dotted paths, as for ``--set``. Later ones
-replace what earlier ones have set: the scenario, `quick.set`, the case, `quick.cases`, the grid, the seed.
+replace what earlier ones have set: the scenario, `quick.set`, the case, `quick.cases`, the grid, the seed. None of them
+says what a sweep says itself (`seed`, `sweep`), or what every point has as it is (`name`, `engine`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +27,7 @@ from pydantic import Field, field_validator, model_validator
 from cellfree_sim.errors import ScenarioError
 from cellfree_sim.registry import MisfitError
 from cellfree_sim.scenario.parts import Name, Section
+from cellfree_sim.scenario.suggest import on_one_line
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.document import Node
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
 
 MAX_POINTS = 10_000
+MAX_SEEDS = 1000
+NOT_VARIED = {
+    "seed": "sweep.seeds, or --seeds",
+    "sweep": "keys of what is run",
+    "name": "any other key; points have no name",
+    "engine": "any other key; points run in one process each",
+}
+_STEP = re.compile(r"[^.\[\]]+")
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Values = Annotated[list[Any], Field(min_length=1, max_length=1000)]
 NamedValues = Annotated[dict[Name, Any], Field(min_length=1, max_length=1000)]
@@ -44,12 +55,25 @@ class Quick(Section):
     cases: dict[Name, dict[str, Any]] = Field({}, description="what is added to the cases of these names")
     leave_out: list[Name] = Field([], description="cases that are not run")
     grid: dict[str, Values | NamedValues] = Field({}, description="other values of keys of the grid")
-    seeds: list[Seed] | None = Field(None, min_length=1, max_length=1000)
+    seeds: list[Seed] | None = Field(None, min_length=1, max_length=MAX_SEEDS)
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid_holds_values(cls, grid: Any) -> Any:
+        return _several(grid)
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: list[int] | None) -> list[int] | None:
         return _differing(seeds)
+
+    @model_validator(mode="after")
+    def _keys_can_be_set(self) -> Quick:
+        _check_keys(self.set, ("set",))
+        for name, case in self.cases.items():
+            _check_keys(case, ("cases", name))
+        _check_grid(self.grid)
+        return self
 
 
 class Sweep(Section):
@@ -59,13 +83,27 @@ class Sweep(Section):
     grid: dict[str, Values | NamedValues] = Field(
         {}, description="values by dotted key, in a list or each with a name; every combination is run"
     )
-    seeds: list[Seed] | None = Field(None, min_length=1, max_length=1000, description="the scenario's own by default")
+    seeds: list[Seed] | None = Field(
+        None, min_length=1, max_length=MAX_SEEDS, description="the scenario's own by default"
+    )
     quick: Quick = Field(default_factory=Quick)
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _grid_holds_values(cls, grid: Any) -> Any:
+        return _several(grid)
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: list[int] | None) -> list[int] | None:
         return _differing(seeds)
+
+    @model_validator(mode="after")
+    def _keys_can_be_set(self) -> Sweep:
+        for name, case in self.cases.items():
+            _check_keys(case, ("cases", name))
+        _check_grid(self.grid)
+        return self
 
     @model_validator(mode="after")
     def _quick_speaks_of_what_there_is(self) -> Sweep:
@@ -120,10 +158,11 @@ def expand(
         source: the scenario as written.
         quick: at the smaller scale that the sweep describes under `quick`.
         seeds: instead of the sweep's.
-        overrides: set last, in every point.
+        overrides: set last, in every point; not what the sweep varies.
 
     Raises:
         ScenarioError: the scenario, or a point of the sweep, is not valid; the text names the place in the file.
+            Or an override would make points equal that bear different values.
 
     >>> import pathlib, tempfile
     >>> from cellfree_sim.scenario import read_scenario
@@ -136,13 +175,14 @@ def expand(
 
     whole = source.validated()
     sweep = whole.sweep or Sweep()
+    _check_overrides(sweep, overrides or {})
     root = replace(source.root, value={key: node for key, node in source.root.value.items() if key != "sweep"})
     written = _Written(source.root.value.get("sweep"))
     base = apply_overrides(root, written.at("quick", "set", of=sweep.quick.set) if quick else {})
     grid = {**sweep.grid, **(sweep.quick.grid if quick else {})}
     lists = {key: _entries(values) for key, values in grid.items()}
     kept = [name for name in sweep.cases if not (quick and name in sweep.quick.leave_out)]
-    chosen = seeds or (sweep.quick.seeds if quick else None) or sweep.seeds or [whole.seed]
+    chosen = seeds or own_seeds(source, quick=quick)
     combinations = list(itertools.product(*(range(len(values)) for values in lists.values())))
     if (count := max(len(kept), 1) * len(combinations) * len(chosen)) > MAX_POINTS:
         raise ScenarioError(f"{written.place or source.path}: sweep: found {count} points; allowed: {MAX_POINTS}")
@@ -164,6 +204,13 @@ def expand(
                 scenario = replace(source, root=final).validated()
                 points.append(Point(case, scenario.seed, scenario, at))
     return points
+
+
+def own_seeds(source: ScenarioSource, *, quick: bool = False) -> list[int]:
+    """The seeds of a sweep where nobody gives others."""
+    whole = source.validated()
+    sweep = whole.sweep or Sweep()
+    return (sweep.quick.seeds if quick else None) or sweep.seeds or [whole.seed]
 
 
 class _Written:
@@ -214,3 +261,56 @@ def _differing(seeds: list[int] | None) -> list[int] | None:
     if seeds is not None and len(set(seeds)) < len(seeds):
         raise ValueError(f"found {seeds}; allowed: seeds that differ")
     return seeds
+
+
+def _steps(key: str) -> tuple[str, ...]:
+    return tuple(_STEP.findall(key))
+
+
+def _meet(first: str, second: str) -> bool:
+    """Whether two dotted keys speak of the same place, or one of something inside the other.
+
+    >>> _meet("network.sbs", "network.sbs.count"), _meet("network.sbs", "network.sbs_count")
+    (True, False)
+    """
+    return all(a == b for a, b in zip(_steps(first), _steps(second), strict=False))
+
+
+def _check_keys(keys: Iterable[str], place: tuple[str | int, ...]) -> None:
+    for key in keys:
+        step = (_steps(key) or ("",))[0]
+        if step in NOT_VARIED:
+            raise MisfitError((*place, key), f"found '{step}'; allowed: {NOT_VARIED[step]}")
+
+
+def _check_grid(grid: Mapping[str, list[Any] | dict[str, Any]]) -> None:
+    _check_keys(grid, ("grid",))
+    for first, second in itertools.combinations(grid, 2):
+        if _meet(first, second):
+            raise MisfitError(("grid", second), f"is set by '{first}' of the grid, too; allowed: keys that do not meet")
+    for key, values in grid.items():
+        if isinstance(values, list):
+            for index, value in enumerate(values):
+                if value in values[:index]:
+                    raise MisfitError(("grid", key, index), f"found {value} twice; allowed: values that differ")
+
+
+def _several(grid: Any) -> Any:
+    """A grid as it was written, once it is clear that each key has several values."""
+    if isinstance(grid, Mapping):
+        for key, values in grid.items():
+            if not isinstance(values, list | tuple | Mapping):
+                allowed = "a list of values, or a mapping of names to values"
+                raise MisfitError((key,), f"found {on_one_line(str(values), 80)}; allowed: {allowed}")
+    return grid
+
+
+def _check_overrides(sweep: Sweep, overrides: Mapping[str, Any]) -> None:
+    for key in overrides:
+        step = (_steps(key) or ("",))[0]
+        if step in NOT_VARIED:
+            raise ScenarioError(f"--set {on_one_line(key, 80)}: found '{step}'; allowed: {NOT_VARIED[step]}")
+        for varied in sweep.grid:
+            if _meet(key, varied):
+                allowed = "keys that the sweep does not vary"
+                raise ScenarioError(f"--set {on_one_line(key, 80)}: the sweep varies {varied}; allowed: {allowed}")

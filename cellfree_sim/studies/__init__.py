@@ -28,9 +28,12 @@ whichever study asks for it. Figure, table and verdicts go to ``<out>/<name>/<sc
 
 from __future__ import annotations
 
-from cellfree_sim.studies.results import Results
-from cellfree_sim.studies.study import Study, find_study, list_studies, register
-from cellfree_sim.studies.verdicts import Number, Verdict, cannot_hold, positive
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellfree_sim.studies.results import Results
+    from cellfree_sim.studies.study import Study, find_study, list_studies, register
+    from cellfree_sim.studies.verdicts import Number, Verdict, cannot_hold, positive
 
 __all__ = [
     "Number",
@@ -43,3 +46,17 @@ __all__ = [
     "positive",
     "register",
 ]
+
+_HOMES = {
+    "Results": "results",
+    **dict.fromkeys(("Study", "find_study", "list_studies", "register"), "study"),
+    **dict.fromkeys(("Number", "Verdict", "cannot_hold", "positive"), "verdicts"),
+}
+
+
+def __getattr__(name: str) -> Any:  # the command line starts quickly, for all commands
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim import __version__
-from cellfree_sim.errors import UserError
-from cellfree_sim.results.files import read_json, write_atomically, write_json
+from cellfree_sim.errors import RunFolderError, UserError
+from cellfree_sim.results.files import json_safe, read_json, write_atomically, write_json
 from cellfree_sim.scenario import expand, find_scenario, read_scenario
+from cellfree_sim.scenario.document import Node
+from cellfree_sim.scenario.sweep import own_seeds
 from cellfree_sim.studies.results import Results
-from cellfree_sim.studies.runner import Tell, run_tasks, tasks_of
+from cellfree_sim.studies.runner import Note, Tell, run_tasks, tasks_of
+from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,10 +32,8 @@ if TYPE_CHECKING:
     from cellfree_sim.studies.study import Study
     from cellfree_sim.studies.verdicts import Verdict
 
-DEFAULT_OUT = Path("studies")
 POINTS = "points"
 VERDICT = "verdict.json"
-SCALES = ("quick", "full")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Reproduction:
         folder: with the files.
         figure: the PNG file.
         failures: points that are not done, each with the reason.
+        departures: in what it is not the study's own, as on the command line: ``--seeds 4``, ``--set a.b=3``.
     """
 
     results: Results
@@ -50,6 +54,7 @@ class Reproduction:
     folder: Path
     figure: Path
     failures: Sequence[str]
+    departures: Sequence[str] = ()
 
 
 def checked_points(source: ScenarioSource, **options: Any) -> list[Point]:
@@ -74,12 +79,13 @@ def run_sweep(
     name: str,
     *,
     scale: str = "quick",
-    out: Path = DEFAULT_OUT,
+    out: Path = Path(DEFAULT_OUT),
     address: str | None = None,
     seeds: Sequence[int] | None = None,
     overrides: Mapping[str, Any] | None = None,
     study: Study | None = None,
     tell: Tell | None = None,
+    note: Note | None = None,
 ) -> Results:
     """Run the points of a scenario with a sweep that are not settled yet, and write the table.
 
@@ -89,23 +95,37 @@ def run_sweep(
     """
     points = checked_points(source, quick=scale == "quick", seeds=seeds, overrides=overrides)
     folder = study_folder(out, name, scale)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make_folder(folder)
+    _make_folder(out / POINTS)
     tasks = tasks_of(points, out / POINTS, study.evaluate if study else None)
-    outcomes = run_tasks(tasks, address=address, tell=tell)
+    outcomes = run_tasks(tasks, address=address, tell=tell, note=note)
     results = Results(name, scale, tasks, outcomes, study.columns if study else None)
     write_tables(results.table, folder)
     return results
 
 
-def reproduce(study: Study, *, out: Path = DEFAULT_OUT, scale: str = "quick", **options: Any) -> Reproduction:
-    """Run a study and write its figure, table and verdicts; `options` are those of `run_sweep`."""
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"--out: {folder}: cannot be made: {error.strerror or error}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise RunFolderError(f"--out: {folder}: cannot be written; allowed: a folder of yours")
+
+
+def reproduce(study: Study, *, out: Path = Path(DEFAULT_OUT), scale: str = "quick", **options: Any) -> Reproduction:
+    """Run a study and write its figure, table and verdicts; `options` are those of `run_sweep`.
+
+    Where they hold seeds or overrides, so do the verdicts, and what comes out is not called the study's own.
+    """
     started = time.perf_counter()
     source = read_scenario(find_scenario(study.scenario_name))
     results = run_sweep(source, study.name, scale=scale, out=out, study=study, **options)
     folder = study_folder(out, study.name, scale)
     figure = draw(study, results, folder)
     verdicts = list(study.judge(results))
-    failures = [f"{each.point.label}: {each.outcome.reason}" for each in results.ended if each.outcome.status != "done"]
+    departures = _departures(source, scale, results.seeds, options.get("overrides") or {})
+    failures = failures_of(results)
     folders = {each.folder: each.outcome for each in results.ended}
     write_json(
         folder / VERDICT,
@@ -114,6 +134,8 @@ def reproduce(study: Study, *, out: Path = DEFAULT_OUT, scale: str = "quick", **
             "title": study.title,
             "scale": scale,
             "seeds": results.seeds,
+            "overrides": _plain(options.get("overrides") or {}),
+            "departures": departures,
             "points": len(folders),
             "failed": failures,
             "cpu_seconds": sum(outcome.cpu_seconds for outcome in folders.values()),
@@ -123,7 +145,25 @@ def reproduce(study: Study, *, out: Path = DEFAULT_OUT, scale: str = "quick", **
             "verdicts": [verdict.as_dict() for verdict in verdicts],
         },
     )
-    return Reproduction(results, verdicts, folder, figure, failures)
+    return Reproduction(results, verdicts, folder, figure, failures, departures)
+
+
+def _departures(source: ScenarioSource, scale: str, seeds: Sequence[int], overrides: Mapping[str, Any]) -> list[str]:
+    """In what the points are not those of the study at this scale."""
+    found = [f"--set {key}={json.dumps(value)}" for key, value in _plain(overrides).items()]
+    if set(seeds) != set(own_seeds(source, quick=scale == "quick")):
+        found.insert(0, f"--seeds {','.join(map(str, seeds))}")
+    return found
+
+
+def _plain(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides as JSON holds them; on the command line they come with their places."""
+    return {key: json_safe(value.plain() if isinstance(value, Node) else value) for key, value in overrides.items()}
+
+
+def failures_of(results: Results) -> list[str]:
+    """Points that are not done, each with the reason."""
+    return [f"{each.point.label}: {each.outcome.reason}" for each in results.ended if each.outcome.status != "done"]
 
 
 def draw(study: Study, results: Results, folder: Path) -> Path:
@@ -140,10 +180,26 @@ def study_folder(out: Path, name: str, scale: str) -> Path:
     return out / name / scale
 
 
-def last_verdicts(study: Study, out: Path = DEFAULT_OUT) -> dict[str, dict[str, Any]]:
-    """`verdict.json` of a study by scale, as far as there is one below `out`."""
-    found = {scale: read_json(study_folder(out, study.name, scale) / VERDICT) for scale in SCALES}
+def last_verdicts(study: Study, out: Path = Path(DEFAULT_OUT)) -> dict[str, dict[str, Any]]:
+    """`verdict.json` of a study by scale, as far as there is one below `out`; a damaged one has one key, `damaged`."""
+    found = {scale: _read_verdicts(study_folder(out, study.name, scale) / VERDICT) for scale in SCALES}
     return {scale: content for scale, content in found.items() if content}
+
+
+def _read_verdicts(path: Path) -> dict[str, Any]:
+    try:
+        content = read_json(path)
+    except UserError as error:
+        return {"damaged": str(error)}
+    verdicts = content.get("verdicts", [])
+    words = [each.get("verdict") for each in verdicts if isinstance(each, dict)] if isinstance(verdicts, list) else []
+    departures = content.get("departures", [])
+    whole = isinstance(verdicts, list) and len(words) == len(verdicts) and isinstance(departures, list)
+    if content and not (
+        whole and "verdicts" in content and all(isinstance(each, str) for each in [*words, *departures])
+    ):
+        return {"damaged": f"{path}: holds no verdicts"}
+    return content
 
 
 def write_tables(table: pd.DataFrame, folder: Path) -> None:

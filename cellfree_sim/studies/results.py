@@ -30,6 +30,17 @@ if TYPE_CHECKING:
 
 Place = Mapping[str, Any]
 ANYWHERE: Place = {}
+EXACT = frozenset(  # columns that the same scenario and seed give without any error
+    {
+        "steps",
+        "parameters",
+        "flops_per_realisation",
+        "training_bytes",
+        "setup_bytes",
+        "execution_bytes_per_realisation",
+        "simulated_seconds",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -130,16 +141,18 @@ class Results:
 
     def sum_rate(self, line: str, place: Place = ANYWHERE) -> Number:
         """Mean sum rate, over test realisations and seeds."""
-        return _mean(f"sum rate of {_label(line)}{_where(place)}", self.sums(line, place))
+        what = f"sum rate of {_label(line)}{_where(place)}"
+        return _mean(what, self.sums(line, place), trained=self._trained(line, place))
 
     def difference(self, first: str, second: str, place: Place = ANYWHERE, second_place: Place | None = None) -> Number:
         """Mean sum rate of line `first` minus that of `second`, paired over the test realisations of each seed."""
-        ours, theirs = self.sums(first, place), self.sums(second, place if second_place is None else second_place)
+        other = place if second_place is None else second_place
+        ours, theirs = self.sums(first, place), self.sums(second, other)
         gaps = {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
         what = f"{_label(first)} minus {_label(second)}{_where(place)}"
         if second_place is not None:
             what = f"{_label(first)}{_where(place)} minus {_label(second)}{_where(second_place)}"
-        return _mean(what, gaps)
+        return _mean(what, gaps, trained=self._trained(first, place) or self._trained(second, other))
 
     def satisfied(self, line: str, place: Place = ANYWHERE) -> Number:
         """Share of users that meet r_min."""
@@ -148,18 +161,31 @@ class Results:
             if name in each.rates:
                 least = each.point.scenario.network.users.min_rate_bps_hz
                 shares[each.point.seed] = (each.rates[name] >= least).mean(1)
-        return _mean(f"users of {_label(line)} that meet r_min{_where(place)}", shares, unit="")
+        what = f"users of {_label(line)} that meet r_min{_where(place)}"
+        return _mean(what, shares, unit="", trained=self._trained(line, place))
 
-    def column(self, name: str, line: str, place: Place = ANYWHERE, unit: str = "") -> Number:
-        """Mean over seeds of a column of the table."""
+    def column(
+        self, name: str, line: str, place: Place = ANYWHERE, unit: str = "", *, exact: bool | None = None
+    ) -> Number:
+        """Mean over seeds of a column of the table; not a number where no row has it.
+
+        Its error is that between seeds. With one seed it is 0 where the column is `exact` (by default: one of `EXACT`),
+        else not known.
+        """
         table = self.table
+        exact = name in EXACT if exact is None else exact
         values: dict[int, NDArray[np.float64]] = {}
-        for each, algorithm in self.at(line, place):
+        for each, algorithm in self.at(line, place) if name in table else ():
             rows = table[(table["folder"] == each.folder.name) & (table["algorithm"] == algorithm)]
             found = rows[name].dropna().to_numpy(float)
             if len(found):
                 values[each.point.seed] = found[:1]
-        return _mean(f"{name} of {_label(line)}{_where(place)}", values, unit=unit)
+        what, trained = f"{name} of {_label(line)}{_where(place)}", not exact and self._trained(line, place)
+        return _mean(what, values, unit=unit, trained=trained, unknown=0.0 if exact else math.nan)
+
+    def _trained(self, line: str, place: Place) -> bool:
+        """Whether a line is what runs learned, and not a formula or a policy that came trained."""
+        return any(name == each.learned and each.point.scenario.steps > 0 for each, name in self.at(line, place))
 
     def curve(self, line: str, along: str, column: str = "", place: Place = ANYWHERE) -> pd.DataFrame:
         """Mean sum rate (or a `column` of the table) along a key of the grid: columns `at`, `mean`, `error`.
@@ -246,8 +272,15 @@ def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _mean(what: str, values: Mapping[int, NDArray[np.float64]], unit: str = "bit/s/Hz") -> Number:
-    """Mean over seeds of the mean of each, with its standard error.
+def _mean(
+    what: str,
+    values: Mapping[int, NDArray[np.float64]],
+    unit: str = "bit/s/Hz",
+    *,
+    trained: bool = False,
+    unknown: float = math.nan,
+) -> Number:
+    """Mean over seeds of the mean of each, with its standard error; `unknown` where nothing tells it.
 
     A seed draws another training and other realisations, so that means of seeds differ by both; where few seeds happen
     to agree, the error within them is the larger one, and is taken.
@@ -257,11 +290,19 @@ def _mean(what: str, values: Mapping[int, NDArray[np.float64]], unit: str = "bit
     if not values:
         return Number(what, math.nan, math.nan, unit)
     means = np.array([each.mean() for each in values.values()])
-    within = [_error(each) for each in values.values() if len(each) > 1]
-    errors = [math.sqrt(sum(error**2 for error in within)) / len(within)] if within else []
-    if len(means) > 1:
-        errors.append(_error(means))
-    return Number(what, float(means.mean()), max(errors, default=0.0), unit)
+    parts = [_error(each) for each in values.values() if len(each) > 1]
+    within = math.sqrt(sum(error**2 for error in parts)) / len(parts) if parts else -math.inf
+    between = _error(means) if len(means) > 1 else -math.inf
+    seeds = len(means) if between > within else 0
+    error = max(within, between)
+    return Number(
+        what,
+        float(means.mean()),
+        error if error >= 0 else unknown,
+        unit,
+        seeds,
+        one_training=trained and len(means) == 1,
+    )
 
 
 def _error(values: NDArray[np.float64]) -> float:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.errors import ResourceShortError
 from cellfree_sim.scenario.sweep import Point
 from cellfree_sim.studies.points import Evaluate, Outcome, digest, run_packed, run_point, settled, unpack
 
+if TYPE_CHECKING:
+    from agents.packing import Node
+    from cellfree_sim.scenario.schema import Scenario
+
 WAIT_FOR_STOP_S = 120.0
 POLL_S = 1.0
+PATIENCE_S = 5.0  # before a full cluster is spoken of
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -52,15 +60,36 @@ def tasks_of(points: Sequence[Point], folder: Path, evaluate: Evaluate | None = 
     return [Task(point, folder / digest(point.scenario, kind), evaluate) for point in points]
 
 
-def run_tasks(tasks: Sequence[Task], *, address: str | None = None, tell: Tell | None = None) -> list[Outcome]:
+@dataclass(frozen=True)
+class Demand:
+    """What a point takes from the cluster while it runs, all its stations being in one process."""
+
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Demand:
+        """What the station that takes most would take; at least the CPU that the process computes on."""
+        shares = (scenario.placement.mbs, scenario.placement.sbs)
+        gpus = [float(share.gpus) for share in shares if share.gpus != "auto"]
+        return cls(max(1.0, *(share.cpus for share in shares)), max(gpus, default=0.0))
+
+    def __str__(self) -> str:
+        return f"CPUs {self.cpus:g}, GPUs {self.gpus:g}"
+
+
+def run_tasks(
+    tasks: Sequence[Task], *, address: str | None = None, tell: Tell | None = None, note: Note | None = None
+) -> list[Outcome]:
     """Run what is not settled yet; returns the outcome of each task, in their order.
 
-    Runs are Ray tasks of one CPU each, on the cluster at `address` or on one of this machine's own; a single one, and
-    evaluations, are done in this process.
+    Runs are Ray tasks, of one CPU each unless the scenario's placement asks for more, on the cluster at `address` (at
+    RAY_ADDRESS where it is None) or on one of this machine's own; a single one, and evaluations, are done in this
+    process unless `address` is given. `tell` hears of each point that ends, `note` of what a person should know.
 
     Raises:
-        UserError: the cluster cannot be used.
-        KeyboardInterrupt: what was running has been saved, and goes on when this is called again.
+        UserError: the cluster cannot be used, or has no node that is large enough for a point.
+        KeyboardInterrupt: points that are done stay done when this is called again.
     """
     found = {task.folder: Outcome.read(task.folder) for task in tasks}
     outcomes = {folder: outcome for folder, outcome in found.items() if outcome is not None and outcome.settled}
@@ -77,17 +106,21 @@ def run_tasks(tasks: Sequence[Task], *, address: str | None = None, tell: Tell |
             for task in waiting:
                 ended(task, run_point(settled(task.point.scenario), task.folder, task.evaluate))
         elif waiting:
-            _run_on_cluster(waiting, address, ended)
+            _run_on_cluster(waiting, address, ended, note)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("what was running is saved; the same command goes on") from None
+        kept = "what is done stays, the same command goes on; runs with a checkpoint in their folder go on from there"
+        raise KeyboardInterrupt(kept) from None
     return [outcomes[task.folder] for task in tasks]
 
 
-def _run_on_cluster(tasks: Sequence[Task], address: str | None, ended: Callable[[Task, Outcome], None]) -> None:
-    from agents.cluster import Cluster
+def _run_on_cluster(
+    tasks: Sequence[Task], address: str | None, ended: Callable[[Task, Outcome], None], note: Note | None = None
+) -> None:
+    from agents.cluster import Cluster, cluster_nodes
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cpus = min(cores, len(tasks))
+    demands = [Demand.of(settled(task.point.scenario)) for task in tasks]
+    cpus = min(cores, math.ceil(sum(demand.cpus for demand in demands)))
     parent = tasks[0].folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     mark = parent / f".mark-{uuid.uuid4().hex}"
@@ -95,25 +128,60 @@ def _run_on_cluster(tasks: Sequence[Task], address: str | None, ended: Callable[
     cluster = None
     try:
         cluster = Cluster(address=address, namespace=f"cellfree-study-{uuid.uuid4().hex[:8]}", cpus=cpus)
-        _run_as_tasks(tasks, mark, ended)
+        say = note or (lambda _: None)
+        if cluster.note:
+            say(cluster.note)
+        for task, demand in zip(tasks, demands, strict=True):
+            check_demand(task.point, demand, cluster_nodes())
+        _wait_for_room(demands, cluster_nodes, say)
+        _run_as_tasks(tasks, demands, mark, ended)
     finally:
         mark.unlink(missing_ok=True)
         if cluster is not None:
             cluster.close()
 
 
-def _run_as_tasks(tasks: Sequence[Task], mark: Path, ended: Callable[[Task, Outcome], None]) -> None:
+def check_demand(point: Point, demand: Demand, nodes: Sequence[Node]) -> None:
+    """Refuse a point for which Ray would wait for ever.
+
+    Raises:
+        ResourceShortError: no node of the cluster is large enough, even when nothing else runs on it.
+    """
+    if any(node.alive and node.cpus >= demand.cpus and node.gpus >= demand.gpus for node in nodes):
+        return
+    found = "; ".join(f"{node.name}: CPUs {node.cpus:g}, GPUs {node.gpus:g}" for node in nodes if node.alive)
+    raise ResourceShortError(
+        f"point {point.label}: no node has what it asks for by its placement, {demand}; found {found or 'no node'}"
+    )
+
+
+def _wait_for_room(demands: Sequence[Demand], nodes: Callable[[], Sequence[Node]], say: Note) -> None:
+    """Say so where not even one point can start for a while; Ray starts it as soon as there is room."""
+    until = time.monotonic() + PATIENCE_S
+    while not any(
+        node.alive and node.free_cpus >= demand.cpus and node.free_gpus >= demand.gpus
+        for node in nodes()
+        for demand in set(demands)
+    ):
+        if time.monotonic() >= until:
+            say(f"waiting for CPUs: others use the cluster; a point takes {demands[0]}")
+            return
+        time.sleep(POLL_S)
+
+
+def _run_as_tasks(
+    tasks: Sequence[Task], demands: Sequence[Demand], mark: Path, ended: Callable[[Task, Outcome], None]
+) -> None:
     import ray
 
     remote: Any = ray.remote(run_packed)
     running: dict[Any, Task] = {}
     try:
-        for task in tasks:
-            scenario = settled(task.point.scenario)
-            gpus = scenario.placement.sbs.gpus
-            start = remote.options(num_cpus=1, num_gpus=0 if gpus == "auto" else gpus, max_retries=1)
+        for task, demand in zip(tasks, demands, strict=True):
+            start = remote.options(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=1)
             paths = (str(task.folder.absolute()), str(mark.absolute()))
-            running[start.remote(scenario.model_dump_json(), *paths, task.evaluate)] = task
+            content = settled(task.point.scenario).model_dump_json()
+            running[start.remote(content, *paths, task.evaluate)] = task
         while running:
             ready, _ = ray.wait(list(running), timeout=POLL_S)
             for reference in ready:
@@ -136,10 +204,8 @@ def _answer(reference: Any, task: Task) -> Outcome:
     except RayError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return Outcome("failed", f"its process failed: {lines[-1] if lines else type(error).__name__}")
-    if content is not None:
-        unpack(content, task.folder)
     assert isinstance(outcome, Outcome)
-    return outcome
+    return outcome if content is None else unpack(content, task.folder) or outcome
 
 
 class _Pace:

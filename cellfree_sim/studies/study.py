@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cellfree_sim.studies.verdicts import Verdict
 
 Row = dict[str, Any]
+DEFAULT_OUT = "studies"
+SCALES = ("quick", "full")
 
 
 def _no_claims(results: Results) -> Sequence[Verdict]:

@@ -118,6 +118,7 @@ def test_a_station_is_added_by_the_run_file(
             "command": "inject",
             "position_m": [75.0, 12.5],
             "name": "east",
+            "azimuth_deg": None,
             "transfer": "random",
             "after": "execute",
         }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cellfree_sim.errors import ResourceShortError
 from cellfree_sim.results import RunFolder
 from cellfree_sim.scenario import Point, expand, read_scenario
 from cellfree_sim.studies.runner import run_tasks, tasks_of
@@ -38,6 +40,22 @@ def test_points_side_by_side_give_what_they_give_alone(cluster: Any, points: lis
     for one, other in zip(together, alone, strict=True):
         assert RunFolder(one.folder).rates().equals(RunFolder(other.folder).rates())
     assert not list((tmp_path / "together").glob(".mark-*"))
+
+
+def test_points_that_no_node_can_hold_are_refused(cluster: Any, points: list[Point], tmp_path: Path) -> None:
+    few = [replace(point, scenario=asking(point.scenario, cpus=1000.0)) for point in points]
+    with pytest.raises(
+        ResourceShortError, match=r"point nfl, seed 1: no node has what it asks for .*CPUs 1000, GPUs 0"
+    ):
+        run_tasks(tasks_of(few, tmp_path / "large"))
+    assert not list((tmp_path / "large").iterdir())
+
+
+def asking(scenario: Any, **share: float) -> Any:
+    """The scenario with more for each small base station."""
+    placement = scenario.placement
+    more = placement.model_copy(update={"sbs": placement.sbs.model_copy(update=share)})
+    return scenario.model_copy(update={"placement": more})
 
 
 def die_once(scenario: Any) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ import pytest
 from agents import Simulation
 from cellfree_sim import load_scenario
 from cellfree_sim.cli import main
+from cellfree_sim.export import export_policy, save_policy
+from cellfree_sim.results.analysis import load_run
 from cellfree_sim.results.observer import Quiet
+from cellfree_sim.results.report import warnings
 
 SMALL = """\
 name: small
@@ -61,7 +65,9 @@ def test_a_run_is_exported_shown_and_executed(trained: Path, capsys: pytest.Capt
 
 
 def test_who_executes_what_was_never_trained_is_told(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "small.yaml", "--set", "downlink.epochs=0"]) == 0
+    assert main(["run", "small.yaml", "--set", "downlink.epochs=0", "--out", "untrained"]) == 0
+    assert any(line.startswith("Nothing was learned (downlink.epochs is 0") for line in warnings(load_run("untrained")))
+    assert not any(line.startswith("Nothing was learned") for line in warnings(load_run("run")))
     told = capsys.readouterr().err
     assert "nothing is learned: downlink.epochs is 0, and downlink.policy.trained names no policy" in told
     trained_too = ["--set", "downlink.policy={name: set, trained: run/small.policy}"]
@@ -91,6 +97,11 @@ def test_shipped_policies_are_listed(capsys: pytest.CaptureFixture[str]) -> None
             "nowhere/x.policy: cannot be written: No such file or directory",
         ),
         (["exprot"], "did you mean 'export'?"),
+        (
+            ["show", "run"],
+            "found 'run', the folder of a run; allowed: the file that 'cellfree policies export run' writes",
+        ),
+        (["show", ""], "found '', an empty name; allowed: a file, or one of set-central, set-shared"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -99,6 +110,15 @@ def test_mistakes_are_one_line(
     assert main(["policies", *arguments]) == 2
     (text,) = capsys.readouterr().err.splitlines()
     assert text.startswith("cellfree: error: ") and line in text
+
+
+def test_a_file_cannot_command_the_terminal(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    forged = replace(export_policy("run"), name="\x1b[31mred", scenario="a: \x1b]0;title\x07\nb: 1\n")
+    save_policy(forged, "forged.policy")
+    assert main(["policies", "show", "forged.policy"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and "\x07" not in shown
+    assert shown.endswith("a: \\x1b]0;title\\x07\nb: 1\n")
 
 
 def test_a_list_needs_no_torch() -> None:

@@ -58,6 +58,14 @@ def test_the_python_example_runs(tmp_path: Path) -> None:
     assert (Path(folder) / "report.html").is_file()
 
 
+def test_the_detection_example_runs_and_ends_in_the_order_of_merit(tmp_path: Path) -> None:
+    example = next(block for block in blocks("python") if "create_detector" in block)
+    lines = [line.split() for line in run(example, tmp_path).splitlines()]
+    rates = {name: float(rate) for name, rate, *_ in lines}
+    assert list(rates) == ["lmmse", "ep", "kbest"]
+    assert rates["lmmse"] > rates["ep"] > 0
+
+
 def test_the_extension_example_is_an_extension(tmp_path: Path) -> None:
     """The loss scheme of the README is validated by name, and a network trains with it."""
     example = next(block for block in blocks("python") if "LOSS_SCHEMES.register" in block)

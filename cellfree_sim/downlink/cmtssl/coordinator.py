@@ -31,7 +31,7 @@ from cellfree_sim.downlink.objective import BatchLoss, stack_stations
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape, policy_shape
 from cellfree_sim.downlink.roles import Context, Round
 from cellfree_sim.downlink.trained import load_trained
-from cellfree_sim.errors import RunFailedError
+from cellfree_sim.errors import RunFailedError, ScenarioError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,9 @@ class CmtsslCoordinator(Coordinator):
         self._part_sizes: dict[str, dict[str, list[int]]] = {phase: {} for phase in MEASURED}
         self._waited_s = (0.0, 0.0)  # in queues and on links since the last round, for uploads of whole splits
         self._execution_bytes: float | None = None
+        self._unstarted: ScenarioError | None = None  # why the network is not the trained one; a checkpoint may say
         self._build()
+        self._start()
 
     def reconfigure(self, network: Network) -> None:
         """See `CoordinatorRole.reconfigure`. The network goes on as it is; with a fixed input, the roster never changes
@@ -79,7 +81,13 @@ class CmtsslCoordinator(Coordinator):
         return facts
 
     def state(self) -> dict[str, Any]:
-        """See `Coordinator.state`; and the network, its optimiser and its schedule, and the validation split."""
+        """See `Coordinator.state`; and the network, its optimiser and its schedule, and the validation split.
+
+        Raises:
+            ScenarioError: the trained policy from which the run starts cannot be read here.
+        """
+        if self._unstarted:
+            raise self._unstarted
         return {
             **super().state(),
             "policy": self.policy.state_dict(),
@@ -93,6 +101,7 @@ class CmtsslCoordinator(Coordinator):
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
         super().load_state(state, network)
+        self._unstarted = None
         self._build()
         self.policy.load_state_dict(state["policy"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -114,6 +123,8 @@ class CmtsslCoordinator(Coordinator):
         return PolicyOutputs(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
 
     def _close_setup(self, exchange: Round, received: Uploads) -> dict[str, bytes]:
+        if self._unstarted and not self._scenario.downlink.policy.settled:
+            raise self._unstarted
         before_s = self.now_s
         _, sent_s, alone_s = self._arrive(received.headers)
         queue_s, transfer_s = self._waited_s
@@ -233,7 +244,6 @@ class CmtsslCoordinator(Coordinator):
         downlink = self._scenario.downlink
         self._shape = policy_shape(self._scenario, len(self.roster))
         self.policy = self._network_for(self._shape)
-        load_trained(self.policy, self._network_for, self._shape, self._scenario, self._network.mbs)
         self.policy.to(self._device)
         self._flops = self._count_flops()
         self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
@@ -242,6 +252,13 @@ class CmtsslCoordinator(Coordinator):
             self._schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
             )
+
+    def _start(self) -> None:
+        """Let the network be the trained one of the scenario; its file may be gone where a checkpoint follows."""
+        try:
+            load_trained(self.policy, self._network_for, self._shape, self._scenario, self._network.mbs)
+        except ScenarioError as error:
+            self._unstarted = error
 
     def _network_for(self, shape: PolicyShape) -> nn.Module:
         """The network as it is before anything is learned."""

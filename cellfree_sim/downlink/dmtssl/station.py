@@ -34,7 +34,7 @@ from cellfree_sim.downlink.roles import Context, Progress, Round
 from cellfree_sim.downlink.sharing import Model, parts_of
 from cellfree_sim.downlink.station import Station
 from cellfree_sim.downlink.trained import load_trained
-from cellfree_sim.errors import RunFailedError
+from cellfree_sim.errors import RunFailedError, ScenarioError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,14 +56,31 @@ class DmtsslStation(Station):
         self._next_seed = 0
         self._shared = 0  # the step at which the models of all were last averaged
         self._pending: tuple[PolicyOutputs, Tensor] | None = None
+        self._unstarted: ScenarioError | None = None  # why the policy is not the trained one; a checkpoint may say
 
     def prepare(self, progress: Progress | None = None) -> None:
-        """See `Station.prepare`; then the policy and its optimiser."""
+        """See `Station.prepare`; then the policy and its optimiser.
+
+        Raises:
+            ScenarioError: a tensor of it is too long to be shared.
+        """
         super().prepare(progress)
-        self._build(self._network.stations)
+        if self._scenario.downlink.policy.trained is None:
+            self._build(self._network.stations)
+        else:
+            self._build(self._scenario.station_names)
+            self._start()
+            if self._network.stations:
+                self._fit(self._network.stations)
+        if self._scenario.downlink.sharing is not None and self._mbs in self._port.paths:
+            self._check_frames()
+        if self.name not in self._scenario.station_names and _batch_norms(self.policy):
+            self._split("train")  # for the statistics of a copied model, also where nothing is learned
 
     def join(self) -> bytes:
         """Announce the station; with cached channels, upload all training realisations, once."""
+        if not self._scenario.downlink.policy.settled:
+            self._check_started()
         parameters = sum(parameter.numel() for parameter in self.policy.parameters())
         exchange = Round("setup", self.step)
         bundle = Bundle()
@@ -158,7 +175,12 @@ class DmtsslStation(Station):
         return outputs
 
     def state(self) -> dict[str, Any]:
-        """Place in the run, model, optimiser, schedule, port."""
+        """Place in the run, model, optimiser, schedule, port.
+
+        Raises:
+            ScenarioError: the trained policy from which the run starts cannot be read here.
+        """
+        self._check_started()
         return {
             **super().state(),
             "next_seed": self._next_seed,
@@ -171,6 +193,7 @@ class DmtsslStation(Station):
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
         super().load_state(state, network)
+        self._unstarted = None
         self._next_seed = int(state["next_seed"])
         self._shared = self.step
         if tuple(state["roster"]) != self._roster:
@@ -201,6 +224,7 @@ class DmtsslStation(Station):
 
     def _go_on(self, step: int) -> None:
         """Where the roster has changed, the head of the loss weights follows it."""
+        self._check_started()
         if self.step != step:
             self.step = self._shared = step
             self._follow_schedule()
@@ -216,12 +240,11 @@ class DmtsslStation(Station):
         return bundle.pack()
 
     def _build(self, roster: Sequence[str]) -> None:
-        """Policy, optimiser and schedule for a roster, as they are at the start of a run."""
+        """Policy, optimiser and schedule for a roster, before anything is learned."""
         downlink = self._scenario.downlink
         self._roster = tuple(roster)
         self.shape = policy_shape(self._scenario, len(self._roster))
         self.policy = self._new_policy(len(self._roster))
-        load_trained(self.policy, self._network_for, self.shape, self._scenario, self.name)
         self.policy.to(self._device)
         self._flops = flops_per_realisation(self.policy, self.shape)
         self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
@@ -230,6 +253,28 @@ class DmtsslStation(Station):
             self._schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
             )
+
+    def _start(self) -> None:
+        """Let the policy be the trained one that the scenario names. Its file may be gone where a checkpoint or another
+        station's model follows.
+        """
+        try:
+            load_trained(self.policy, self._network_for, self.shape, self._scenario, self.name)
+        except ScenarioError as error:
+            self._unstarted = error
+
+    def _check_started(self) -> None:
+        if self._unstarted:
+            raise self._unstarted
+
+    def _check_frames(self) -> None:
+        """`ScenarioError` where a tensor of the policy is longer than a frame that shares it."""
+        limit = self._scenario.backhaul.max_frame_bytes
+        model = {name: tensor.cpu().numpy() for name, tensor in self.policy.state_dict().items()}
+        try:
+            list(parts_of(model, self._room(self._mbs), self.name, limit))
+        except RunFailedError as error:
+            raise ScenarioError(f"downlink.sharing: {error}") from None
 
     def _new_policy(self, stations: int) -> nn.Module:
         return self._network_for(policy_shape(self._scenario, stations))
@@ -272,6 +317,7 @@ class DmtsslStation(Station):
 
         Batch statistics of a copy are those of the other site's channels; they are taken anew from the channels here.
         """
+        self._unstarted = None
         self.policy.load_state_dict({name: self._tensor(array) for name, array in model.items()})
         if not copied or not _batch_norms(self.policy):
             return
@@ -339,25 +385,24 @@ def estimate_batch_statistics(policy: nn.Module, channels: Tensor, batch: int) -
     """Take the running statistics of all batch normalisation anew from `channels` [S, N, T, I, R], in one pass.
 
     Means and variances are averages over batches with equal weights, not the moving averages of training. Returns how
-    many realisations were passed; a policy without batch normalisation is left alone, and 0 returned.
+    many realisations were passed; a policy without batch normalisation is left alone, and 0 returned, as where no batch
+    has a variance.
     """
     layers = _batch_norms(policy)
-    if not layers:
+    parts = [part for part in torch.split(channels, batch) if len(part) > 1]
+    if not layers or not parts:
         return 0
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None
     policy.train()
-    passed = 0
     with torch.no_grad():
-        for part in torch.split(channels, batch):
-            if len(part) > 1:  # a batch of one has no variance
-                policy(part.to(next(policy.parameters()).device))
-                passed += len(part)
+        for part in parts:
+            policy(part.to(next(policy.parameters()).device))
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
-    return passed
+    return sum(len(part) for part in parts)
 
 
 def _batch_norms(policy: nn.Module) -> list[torch.nn.modules.batchnorm._BatchNorm]:

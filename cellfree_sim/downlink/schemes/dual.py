@@ -22,7 +22,9 @@ class Dual(LossScheme):
     One says which share of users is to meet margin r_min; what that costs finds itself. After each batch, the dual
     variable goes up where fewer users meet it than should, and down where more do:
 
-        lambda <- max(0, lambda + step (target - share of the batch's users with r_i >= margin r_min)).
+        lambda <- max(0, lambda + step (target - share of the batch's users with r_i >= margin r_min)),
+
+    and no further than 1e6.
 
     This is dual ascent on "share >= target" with the shortfall standing in for the share, which has no gradient. Users
     have no identity across realisations, so that one variable serves all. It is the MBS's: a checkpoint keeps it, and

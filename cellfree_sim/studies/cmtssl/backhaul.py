@@ -200,33 +200,39 @@ def judge(results: Results) -> list[Verdict]:
 def _bytes(results: Results, column: str, more: str, less: str, place: Any, unit: str) -> Number:
     """How many more bytes line `more` takes than line `less`."""
     first, second = results.column(column, more, place), results.column(column, less, place)
-    what = f"{column} of {more} minus {less} at {place[PRECISION]}"
-    return Number(what, first.value - second.value, max(first.error, second.error), unit)
+    return _minus(f"{column} of {more} minus {less} at {place[PRECISION]}", first, second, unit)
+
+
+def _minus(what: str, first: Number, second: Number, unit: str) -> Number:
+    seeds = max(first.seeds, second.seeds)
+    return Number(what, first.value - second.value, math.hypot(first.error, second.error), unit, seeds)
 
 
 def _slower(results: Results, line: str, place: Any) -> Number:
     """How much longer training takes over the slowest links than twice over the fastest."""
-    slowest, fastest = (results.column(f"training_seconds_{name}", line, place) for name in ("100_mbps", "10_gbps"))
+    slowest, fastest = (
+        results.column(f"training_seconds_{name}", line, place, exact=True) for name in ("100_mbps", "10_gbps")
+    )
     what = f"training of {line} over 100 Mbit/s minus twice that over 10 Gbit/s"
-    return Number(what, slowest.value - 2 * fastest.value, 0.0, "s")
+    return _minus(what, slowest, fastest.changed(fastest.what, times=2), "s")
 
 
 def _kept(results: Results, line: str, place: Any, whole: Any) -> Number:
     """How far the loss of sum rate against float32 is below `LARGEST_LOSS`, as a part of the sum rate."""
     loss, reference = results.difference(line, line, whole, place), results.sum_rate(line, whole).value
     what = f"{100 * LARGEST_LOSS:g} % minus the loss of {line}"
-    return Number(what, LARGEST_LOSS - loss.value / reference, loss.error / reference, "of float32's sum rate")
+    return loss.changed(what, times=-1 / reference, plus=LARGEST_LOSS, unit="of float32's sum rate")
 
 
 def _scalar_loss(results: Results) -> Verdict:
     """What a scalar loss would take, and what is needed."""
     numbers = []
     for line in ("gradient", "outputs"):
-        counted = results.column("scalar_loss_training_bytes", line, results.places[0], "B")
+        counted = results.column("scalar_loss_training_bytes", line, results.places[0], "B", exact=True)
         needed = results.column("training_bytes", line, results.places[0], "B")
         numbers += [
-            Number(f"{line}: bytes of training by the paper's accounting", counted.value, 0.0, "B"),
-            Number(f"{line}: bytes of training needed", needed.value, 0.0, "B"),
+            counted.changed(f"{line}: bytes of training by the paper's accounting", unit="B"),
+            needed.changed(f"{line}: bytes of training needed", unit="B"),
         ]
     return cannot_hold(
         "It is enough that the MBS broadcasts the joint loss, a number (Algorithm 2).",

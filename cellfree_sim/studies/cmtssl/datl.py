@@ -38,7 +38,7 @@ def relative(results: Results, line: str, place: Place) -> Number:
     """What `line` has more than retraining all stations, as a part of that; paired over realisations."""
     retrained = "dense-retrained" if line.startswith("dense-") else "retrained"
     gap, whole = results.difference(line, retrained, place), results.sum_rate(retrained, place).value
-    return Number(gap.what, gap.value / whole, gap.error / whole, "of the retrained")
+    return gap.changed(gap.what, times=1 / whole, unit="of the retrained")
 
 
 def draw(results: Results) -> Figure:
@@ -96,10 +96,9 @@ def judge(results: Results) -> list[Verdict]:
             positive(
                 f"A copy of the nearest model loses less than 5 % against retraining all stations ({policy}).",
                 [
-                    Number(f"5 % minus the loss, {place[LAYOUT]}", LARGEST_LOSS + loss.value, loss.error, loss.unit)
+                    loss.changed(f"5 % minus the loss, {place[LAYOUT]}", plus=LARGEST_LOSS, unit=loss.unit)
                     for place, loss in losses
                 ],
-                because=_because("", results),
             ),
             *(
                 positive(
@@ -109,7 +108,7 @@ def judge(results: Results) -> list[Verdict]:
                         for place in results.places
                         if (place[LAYOUT] in REGULAR) == (kind == "stand regularly")
                     ],
-                    because=_because("The paper compares with no other copy", results),
+                    because="The paper compares with no other copy",
                 )
                 for kind in ("differ", "stand regularly")
                 for line, other in (("farthest", "the farthest"), ("random", "a random one"))
@@ -128,12 +127,6 @@ def judge(results: Results) -> list[Verdict]:
         )
     )
     return verdicts
-
-
-def _because(text: str, results: Results) -> str:
-    """A further sentence of a verdict: what its errors do not hold."""
-    scatter = "With one seed, errors are those of the test drops alone, without the scatter of training"
-    return ". ".join(part for part in (text, scatter if len(results.seeds) == 1 else "") if part)
 
 
 register(Study("cmtssl/datl", "DATL where stations differ: does distance matter?", draw, judge))

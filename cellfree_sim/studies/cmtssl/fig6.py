@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cellfree_sim.results.figures import style
 from cellfree_sim.studies.plots import DASHED, REFERENCES, SOLID, Look, draw_curves, legend_below
 from cellfree_sim.studies.study import Study, register
-from cellfree_sim.studies.verdicts import Number, Verdict, positive
+from cellfree_sim.studies.verdicts import SURE, Number, Verdict, judged, positive, surely_below
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,13 +99,26 @@ def _steps(along: str, results: Results, *, rising: bool) -> list[Number]:
 
 
 def _falls(along: str, results: Results) -> Verdict:
-    """Whether more stations, from some number on, mean less sum rate: the last point against the best before it."""
-    numbers = []
-    for line in PROPOSED:
-        rates = [(results.sum_rate(line, at).value, at) for at in results.places[:-1]]
-        best = max(rates, key=lambda pair: pair[0])[1]
-        numbers.append(results.difference(line, line, best, results.places[-1]))
-    return positive("From some number of stations on, the sum rate decreases as stations are added.", numbers)
+    """Whether more stations, from some number on, mean less sum rate: each earlier point against the last.
+
+    A line falls where one of its earlier points is above the last, with confidence for all of them together; it does
+    not where the last is above each. To choose the best point by the same rates first would make falls of chance.
+    """
+    claim = "From some number of stations on, the sum rate decreases as stations are added."
+    *before, last = results.places
+    gaps = {line: [results.difference(line, line, at, last) for at in before] for line in PROPOSED}
+    numbers = [number for each in gaps.values() for number in each]
+    falling = [line for line, each in gaps.items() if surely_below([number.changed("", times=-1) for number in each])]
+    rising = surely_below([max(each, key=lambda number: number.chance) for each in gaps.values() if each])
+    if rising:
+        reason = f"the last point is above all before it, on {len(rising)} of {len(gaps)} lines, {SURE} (Holm)"
+        return judged(claim, "does not hold", reason, numbers)
+    if len(falling) == len(gaps):
+        return judged(claim, "holds", f"a point before the last is above it on every line, {SURE} (Holm)", numbers)
+    reason = (
+        f"a point before the last is surely above it on {len(falling)} of {len(gaps)} lines, the last above all on 0"
+    )
+    return judged(claim, "undecided", reason, numbers)
 
 
 for _letter, _along, _axis in (

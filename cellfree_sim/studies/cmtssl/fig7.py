@@ -12,7 +12,7 @@ from cellfree_sim.results.figures import style
 from cellfree_sim.scenario.sweep import short_name
 from cellfree_sim.studies.plots import DASHED, DOTTED, SOLID, Look, draw_curves, legend_below
 from cellfree_sim.studies.study import Row, Study, register
-from cellfree_sim.studies.verdicts import Number, Verdict, positive
+from cellfree_sim.studies.verdicts import Number, Verdict, judged, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -169,6 +169,8 @@ def _halved(results: Results, place: Place) -> str:
     """What the comparison is where the library counts a multiply-add as one operation, as many do."""
     half = _value(results, "dmtssl printed", place) / 2
     gaps = [_value(results, other, place) - half for other in PRINTED]
+    if not np.isfinite(gaps).all():
+        return ""
     lower = "lower" if min(gaps) > 0 else "not lower either"
     return f"Two operations are counted for each weight; with one, half of it, DMTSSL is {lower} there"
 
@@ -204,10 +206,12 @@ def _exponent(results: Results, line: str, along: str) -> Number:
 
 
 def _is_zero(claim: str, numbers: list[Number]) -> Verdict:
+    if not all(number.known for number in numbers):
+        return judged(claim, "undecided", "not all points were measured", numbers)
     worst = max(numbers, key=lambda number: number.value)
     if worst.value < 1e-9:
-        return Verdict(claim, "holds", "they are, exactly", numbers)
-    return Verdict(claim, "does not hold", str(worst), numbers)
+        return judged(claim, "holds", "they are, exactly", numbers)
+    return judged(claim, "does not hold", str(worst), numbers)
 
 
 for _letter, _along, _axis in (

@@ -60,7 +60,7 @@ def relative_loss(results: Results, prefix: str = "") -> Number:
     """What DATL loses against retraining, as a part of what retraining reaches."""
     gap = results.difference(f"{prefix}retrained", f"{prefix}datl")
     whole = results.sum_rate(f"{prefix}retrained").value
-    return Number(f"loss of DATL, {POLICIES[prefix]}", gap.value / whole, gap.error / whole, "of the retrained")
+    return gap.changed(f"loss of DATL, {POLICIES[prefix]}", times=1 / whole, unit="of the retrained")
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -70,7 +70,7 @@ def judge(results: Results) -> list[Verdict]:
         *(
             positive(
                 f"The performance loss of DATL is less than 5 % of the retrained DMTSSL ({POLICIES[prefix]}).",
-                [Number(f"5 % minus the {loss.what}", LARGEST_LOSS - loss.value, loss.error, loss.unit)],
+                [loss.changed(f"5 % minus the {loss.what}", times=-1, plus=LARGEST_LOSS, unit=loss.unit)],
             )
             for prefix, loss in losses.items()
         ),

@@ -90,13 +90,11 @@ def judge(results: Results) -> list[Verdict]:
 def _of_ascent(results: Results, case: str) -> Number:
     """How far its part of the ascent's sum rate is above `PART_OF_ASCENT`."""
     gap, whole = results.difference(case, f"{case}/ascent"), results.sum_rate(f"{case}/ascent").value
-    value = 1 + gap.value / whole - PART_OF_ASCENT
-    return Number(f"part of the ascent's sum rate minus 90 %, {case}", value, gap.error / whole, "")
+    return gap.changed(f"part of the ascent's sum rate minus 90 %, {case}", times=1 / whole, plus=1 - PART_OF_ASCENT)
 
 
 def _satisfied(results: Results, case: str) -> Number:
-    share = results.satisfied(case)
-    return Number(f"share of users at r_min minus 90 %, {case}", share.value - SATISFIED, share.error, "")
+    return results.satisfied(case).changed(f"share of users at r_min minus 90 %, {case}", plus=-SATISFIED)
 
 
 register(Study("cmtssl/generalisation", "One trained policy in other networks", draw, judge))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from cellfree_sim.results.figures import style
 from cellfree_sim.results.formats import signed
 from cellfree_sim.studies.plots import DASHED, REFERENCES, SOLID, Look, legend_below
 from cellfree_sim.studies.study import Study, register
-from cellfree_sim.studies.verdicts import ERRORS, Number, Verdict, cannot_hold, positive
+from cellfree_sim.studies.verdicts import ERRORS, SURE, Number, Verdict, cannot_hold, judged, positive, surely_below
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,55 +133,70 @@ def judge_table(results: Results) -> list[Verdict]:
 def _gap(results: Results, group: str, name: str, first: str, second: str) -> Number:
     number = results.difference(f"{group}-{name}", f"{group}-{name}", at(first), at(second))
     what = f"{LOOKS[name].label} {GROUPS[group]}, {SCHEMES[first]} minus {SCHEMES[second]}"
-    return Number(what, number.value, number.error)
+    return number.changed(what, unit=number.unit)
 
 
 def _gain(results: Results, group: str, scheme: str) -> Number:
     number = results.difference(f"{group}-dmtssl", f"{group}-cmtssl", at(scheme))
-    return Number(f"DMTSSL minus CMTSSL {GROUPS[group]}, {SCHEMES[scheme]}", number.value, number.error)
+    return number.changed(f"DMTSSL minus CMTSSL {GROUPS[group]}, {SCHEMES[scheme]}", unit=number.unit)
 
 
 def _does_not_converge(results: Results, group: str, scheme: str) -> Verdict:
-    """Whether training with a loss baseline fails: its loss is not finite any more, its power leaves the budget much
-    farther than with Loss Scheme 2, or it reaches less than half of that one's sum rate.
+    """Whether training with a loss baseline fails, with both algorithms: its loss is not finite any more, its power
+    leaves the budget much farther than with Loss Scheme 2, or it reaches less than half of that one's sum rate.
     """
-    numbers: list[Number] = []
-    fine, ended = [], 0
-    for name in ALGORITHMS:
-        runs = [each for each, _ in results.at(f"{group}-{name}", at(scheme))]
-        diverged = [run for run in runs if run.outcome.status == "diverged"]
-        excess, usual_excess = (_excess(results, group, name, each) for each in (scheme, "el"))
-        ended += len(runs)
-        rate, usual = (results.sum_rate(f"{group}-{name}", at(each)) for each in (scheme, "el"))
-        label = LOOKS[name].label
-        share = Number(f"{label}: sum rate relative to Loss Scheme 2", rate.value / usual.value, unit="")
-        numbers += [
-            Number(f"{label}: runs whose loss stopped being finite", len(diverged), unit=f"of {len(runs)}"),
-            share,
-        ]
-        for what, value in (("", excess), (", with Loss Scheme 2", usual_excess)):
-            numbers.append(Number(f"{label}: power above the budget before projection{what}", value, unit="P_max"))
-        kept = excess <= max(LARGEST_EXCESS, FARTHER * usual_excess)
-        if runs and not diverged and kept and share.value >= LEAST_SHARE:
-            fine.append(label)
     claim = f"{SCHEMES[scheme]} does not converge ({GROUPS[group]})."
+    numbers: list[Number] = []
+    fine: list[str] = []
+    unknown: list[str] = []
+    failures: list[str] = []
+    for name in ALGORITHMS:
+        label = LOOKS[name].label
+        measured, failure = _failure(results, group, name, scheme)
+        numbers += measured
+        if failure:
+            failures.append(f"{label}: {failure}")
+        else:
+            (fine if all(number.known for number in measured) else unknown).append(label)
     if fine:
         good = f"the loss is finite, the power kept as well, the sum rate at least {LEAST_SHARE:.0%} of Loss Scheme 2's"
-        reason = f"{' and '.join(fine)}: {good}"
-        return Verdict(claim, "does not hold", reason, numbers)
-    if not ended:
-        return Verdict(claim, "undecided", "nothing was measured", numbers)
-    reason = (
-        f"the loss stops being finite, the power exceeds its budget more than {FARTHER:g} times as far as with Loss "
-        f"Scheme 2, or the sum rate is less than {LEAST_SHARE:.0%} of what that reaches"
+        return judged(claim, "does not hold", f"{' and '.join(fine)}: {good}", numbers)
+    if unknown:
+        return judged(claim, "undecided", "; ".join([*failures, f"{' and '.join(unknown)}: not measured"]), numbers)
+    return judged(claim, "holds", "; ".join(failures), numbers)
+
+
+def _failure(results: Results, group: str, name: str, scheme: str) -> tuple[list[Number], str]:
+    """What is measured of one algorithm, and in what its training fails; nothing where it does not, or is not known."""
+    label, line = LOOKS[name].label, f"{group}-{name}"
+    states = [each.outcome.status for each, _ in results.at(line, at(scheme))]
+    ended, diverged = sum(state in ("done", "diverged") for state in states), states.count("diverged")
+    rate, usual = (results.sum_rate(line, at(each)) for each in (scheme, "el"))
+    share = rate.changed(f"{label}: sum rate relative to Loss Scheme 2", times=1 / usual.value)
+    excess, usual_excess = (
+        Number(f"{label}: power above the budget before projection{what}", _excess(results, line, each), unit="P_max")
+        for what, each in (("", scheme), (", with Loss Scheme 2", "el"))
     )
-    return Verdict(claim, "holds", reason, numbers)
+    stopped = Number(f"{label}: runs whose loss stopped being finite", diverged, unit=f"of {ended}")
+    measured = [replace(stopped, one_training=ended == 1), share, excess, usual_excess]
+    failures = []
+    if diverged:
+        failures.append(f"the loss stops being finite in {diverged} of {ended} runs")
+    elif all(number.known for number in measured):
+        if excess.value > max(LARGEST_EXCESS, FARTHER * usual_excess.value):
+            failures.append(
+                f"the power exceeds its budget by {excess.value:.2g} of it, more than {FARTHER:g} times as far as with "
+                "Loss Scheme 2"
+            )
+        if share.value < LEAST_SHARE:
+            failures.append(f"the sum rate is less than {LEAST_SHARE:.0%} of what Loss Scheme 2 reaches")
+    return measured, " and ".join(failures)
 
 
-def _excess(results: Results, group: str, name: str, scheme: str) -> float:
-    """Largest power above the budget, in units of it, before projection; 0 where no run is done."""
-    runs = [each for each, _ in results.at(f"{group}-{name}", at(scheme)) if each.outcome.status == "done"]
-    return max((run.summary["downlink"]["power_violation"] for run in runs), default=0.0)
+def _excess(results: Results, line: str, scheme: str) -> float:
+    """Largest power above the budget, in units of it, before projection; not a number where no run is done."""
+    runs = [each for each, _ in results.at(line, at(scheme)) if each.outcome.status == "done"]
+    return max((float(run.summary["downlink"]["power_violation"]) for run in runs), default=math.nan)
 
 
 def _absolute(results: Results) -> Verdict:
@@ -190,16 +206,18 @@ def _absolute(results: Results) -> Verdict:
         for scheme in ("nfl", "el"):
             number = results.sum_rate(f"printed-{name}", at(scheme))
             what = f"{LOOKS[name].label} as printed, {SCHEMES[scheme]}, minus the paper's {PAPER[name][scheme]:g}"
-            numbers.append(Number(what, number.value - PAPER[name][scheme], number.error))
-    far = [number for number in numbers if number.sign != 0]
+            numbers.append(number.changed(what, plus=-PAPER[name][scheme], unit=number.unit))
     claim = "The sum rates are 0.687 to 0.986 bit/s/Hz."
-    if not far:
-        return Verdict(claim, "undecided", "all are within two standard errors of the paper's", numbers)
-    reason = (
-        "positions and numbers of drops are not given, and noise is printed as -26 dBm: absolute rates cannot be "
-        "compared, orderings can"
-    )
-    return Verdict(claim, "does not hold", reason, numbers)
+    either_side = [number.changed("", times=-math.copysign(1, number.value)) for number in numbers]
+    if far := surely_below(either_side):
+        reason = (
+            f"{len(far)} of {len(numbers)} are others {SURE} (Holm): positions and numbers of drops are not given, and "
+            "noise is printed as -26 dBm; absolute rates cannot be compared, orderings can"
+        )
+        return judged(claim, "does not hold", reason, numbers)
+    unknown = sum(not number.known for number in numbers)
+    reason = f"{unknown} of {len(numbers)} were not measured" if unknown else "none is surely another than the paper's"
+    return judged(claim, "undecided", reason, numbers)
 
 
 def draw_losses(results: Results) -> Figure:
@@ -281,11 +299,13 @@ def _between(results: Results, group: str, scheme: str, what: str, measure: Any,
     gaps = np.array([measure(central[seed], distributed[seed]) for seed in central if seed in distributed])
     words = f"{SCHEMES[scheme]}, {what}: CMTSSL minus DMTSSL"
     if len(gaps) < 2:
-        return Number(words, float(gaps.mean()) if len(gaps) else math.nan, math.nan, unit)
-    error = float(gaps.std(ddof=1))
-    if unit == "steps":  # smoothing hides what is finer
-        error = max(error, SMOOTHED_STEPS / math.sqrt(6))
-    return Number(words, float(gaps.mean()), error / math.sqrt(len(gaps)), unit)
+        mean = float(gaps.mean()) if len(gaps) else math.nan
+        return Number(words, mean, math.nan, unit, one_training=len(gaps) == 1)
+    error, seeds = float(gaps.std(ddof=1)), len(gaps)
+    finest = SMOOTHED_STEPS / math.sqrt(6) if unit == "steps" else 0.0  # smoothing hides what is finer
+    if error < finest:
+        error, seeds = finest, 0
+    return Number(words, float(gaps.mean()), error / math.sqrt(len(gaps)), unit, seeds)
 
 
 def _losses(results: Results, group: str, name: str, scheme: str) -> dict[int, NDArray[np.float64]]:

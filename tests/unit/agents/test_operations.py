@@ -205,8 +205,30 @@ def test_going_on_without_a_dead_station_while_another_is_prepared(tiny: Any, la
     simulation = launch(last, "last")
     simulation.advance(4)
     simulation._engine.fail("sbs-1", "before")
-    with pytest.raises(RunFailedError, match=r"sbs-1 .*died.* is the last one that serves users"), simulation:
+    with pytest.raises(RunFailedError, match=r"sbs-1: died; and .* is the last one that serves users"), simulation:
         simulation.advance()
+
+
+@pytest.mark.parametrize(("on_failure", "deaths"), [("restart", 3), ("drop", 1)])
+def test_a_newcomer_that_dies_whenever_it_is_to_take_part_is_refused_and_the_run_goes_on(
+    tiny: Any, launch: Any, finish: Any, on_failure: str, deaths: int
+) -> None:
+    simulation = launch(tiny(inject(5), on_failure=on_failure))
+    engine: Any = simulation._engine
+    died = []
+
+    def dies(donor: str, receiver: str) -> tuple[int, int]:
+        died.append(receiver)
+        raise StationLostError((receiver,), "died: its process ended unexpectedly")
+
+    engine.transfer = dies
+    played = finish(simulation)
+    assert died == ["sbs-3"] * deaths
+    assert played.packed.keys() == {"mbs", "sbs-0", "sbs-1", "sbs-2"}
+    (refused,) = played.summary["events"]
+    assert refused["refused"] == "sbs-3 was not injected: died: its process ended unexpectedly"
+    assert played.summary["status"] == "done"
+    assert played.summary["backhaul"]["balanced"]
 
 
 class Desk:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from agents import Simulation
+from cellfree_sim.errors import UserError
+from cellfree_sim.export import export_policy
 from cellfree_sim.results.observer import Quiet
 
 SHARING = {"downlink.sharing": {"every_steps": 5}}  # averages after steps 5, 10 and 12, the last
@@ -132,3 +134,55 @@ def test_a_station_that_was_cut_off_takes_part_again(tiny: Any, play: Any) -> No
     up = played.frames[(played.frames.phase == "sharing") & (played.frames.receiver == "mbs")]
     assert up.groupby("step").size().to_dict() == {5: 2, 10: 3, 12: 3}
     assert played.summary["backhaul"]["balanced"]
+
+
+LINE = {"backhaul.topology": {"name": "edges", "links": [["mbs", "sbs-0"], ["sbs-0", "sbs-1"], ["sbs-1", "sbs-2"]]}}
+CUT = {"at_step": 4, "cut_link": ["sbs-1", "sbs-2"]}
+
+
+def test_what_came_back_after_the_last_average_is_not_mixed_into_an_export(
+    tiny: Any, launch: Any, finish: Any, tmp_path: Path
+) -> None:
+    late = {"at_step": 12, "restore_link": ["sbs-1", "sbs-2"]}
+    finish(launch(tiny(CUT, late, **SHARING, **LINE), "late"))
+    with pytest.raises(UserError, match=r"late: the models of sbs-0 and sbs-2 differ, as [^\n]*$"):
+        export_policy(tmp_path / "late")
+    played = finish(launch(tiny(CUT, **SHARING, **LINE), "cut"))
+    exported = export_policy(tmp_path / "cut").networks["all"]
+    models = policies(played)
+    assert equal(exported, models["sbs-0"]) and equal(exported, models["sbs-1"])
+    assert not equal(exported, models["sbs-2"])
+
+
+def test_between_two_averages_the_mean_is_exported(tiny: Any, launch: Any, tmp_path: Path) -> None:
+    with launch(tiny(**SHARING)) as simulation:
+        simulation.advance(7)
+        states = [station.state()["policy"] for station in simulation._engine.stations.values()]
+    exported = export_policy(tmp_path / "run")
+    assert exported.steps == 7 and exported.validation_sum_rate is None  # the last one was at step 5
+    for key, array in exported.networks["all"].items():
+        np.testing.assert_allclose(array, np.mean([state[key].numpy() for state in states], axis=0), rtol=1e-6)
+
+
+def test_where_nobody_learns_any_more_the_roster_has_the_model(
+    tiny: Any, launch: Any, finish: Any, tmp_path: Path
+) -> None:
+    join = {"at_step": 6, "inject_sbs": {"position_m": [75, 75], "after": "execute"}}
+    gone = [{"at_step": 7 + index, "remove_sbs": f"sbs-{index}"} for index in range(3)]
+    played = finish(launch(tiny(join, *gone, **SHARING)))
+    assert equal(export_policy(tmp_path / "run").networks["all"], policies(played)["sbs-3"])
+
+
+def test_a_cut_off_station_is_not_exported(tiny: Any, launch: Any, finish: Any, tmp_path: Path) -> None:
+    finish(launch(tiny(CUT, **LINE)))
+    exported = export_policy(tmp_path / "run")
+    assert list(exported.networks) == ["sbs-0", "sbs-1"] and exported.sizes["stations"] == 2
+
+
+def test_a_model_too_long_to_be_shared_is_refused_before_anything_is_learned(
+    tiny: Any, launch: Any, tmp_path: Path
+) -> None:
+    long = {"downlink.policy": {"name": "dense", "hidden": [200, 200]}, "backhaul.max_frame_bytes": 65_536}
+    with pytest.raises(UserError, match=r"^downlink.sharing: sbs-0: [^\n]* takes [^\n]* backhaul.max_frame_bytes"):
+        launch(tiny(**SHARING, **long))
+    assert not (tmp_path / "run").exists()

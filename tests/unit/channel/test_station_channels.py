@@ -100,6 +100,10 @@ def test_azimuths_that_a_model_ignores_are_told(small_scenario, caplog):
     assert caplog.records == []
     check_channels(small_scenario(**{"network.sbs.azimuths_deg": [0, 90, 180]}))
     assert "network.sbs.azimuths_deg has no effect: in channel.model 'rayleigh'" in caplog.text
+    events = [{"at_step": 1, "inject_sbs": {"position_m": [75, 75], "azimuth_deg": 90}}]
+    check_channels(small_scenario(**{"network.sbs.antennas.azimuth_deg": 40, "events": events}))
+    assert "network.sbs.antennas.azimuth_deg has no effect" in caplog.text
+    assert "azimuth_deg of an injection has no effect" in caplog.text
 
 
 def test_a_model_that_reads_no_file_leaves_no_folder(small_scenario, tmp_path):

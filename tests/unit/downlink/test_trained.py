@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from agents import Simulation
+from cellfree_sim.downlink.dmtssl.station import estimate_batch_statistics
 from cellfree_sim.downlink.trained import TrainedPolicy, find_trained, load_trained, read_trained, shipped_policies
 from cellfree_sim.errors import ScenarioError, UserError
 from cellfree_sim.export import export_policy, save_policy
@@ -78,6 +79,11 @@ def damaged() -> dict[str, bytes]:
         ),
         "of a known kind": sealed({**fields, "kind": "something"}),
         "w must be an array": sealed({**fields, "networks": {"all": {"w": [1.0]}}}),
+        "a network without arrays": sealed({**fields, "networks": {"all": {}}}),
+        "infinity": sealed({**fields, "seed": float("inf")}),
+        "its validation sum rate is nan": sealed({**fields, "validation_sum_rate": float("nan")}),
+        "no options of a policy": sealed({**fields, "policy": {"name": "set", "\x1b[31m": 1}}),
+        "w has numbers that are not finite": trained(networks={"all": {"w": np.float32([1, np.nan])}}).to_bytes(),
     }
 
 
@@ -107,6 +113,7 @@ def test_policies_of_stations_go_by_name_then_by_order() -> None:
         return None if weights is None else float(weights["w"][0])
 
     assert [taken(["c", "a"], name) for name in ("c", "a", "b", "new")] == [2, 0, 1, None]
+    assert [taken(["c", "a", "new"], name) for name in ("c", "a", "new", "b")] == [2, 0, None, 1]
     assert [taken(["x", "y", "z"], name) for name in ("x", "y", "z", "a")] == [0, 1, 2, None]
     assert trained().network_of("anything", ["x"]) is not None
 
@@ -119,7 +126,7 @@ def test_files_are_found_beside_the_scenario_and_by_name(tmp_path: Path, monkeyp
     assert find_trained("mine.policy", tmp_path.parent) == path.resolve()
     with pytest.raises(ScenarioError, match=r"^found 'mine.polcy', no such file .*; did you mean 'mine.policy'\?$"):
         find_trained("mine.polcy", tmp_path)
-    for text in ("", ".", "\0", "x" * 5000, "set-shared.policy"):
+    for text in ("", ".", "\0", "x" * 5000, "set-shared.policy", "~nobody-of-this-name/x"):
         with pytest.raises(ScenarioError, match=r"^found '[^\n]*$"):
             find_trained(text, tmp_path)
 
@@ -216,6 +223,11 @@ def test_a_shared_policy_serves_other_sizes_and_newcomers(
             {"network.sbs": {"count": 4}},
             "one policy for each of sbs-0, sbs-1, sbs-2; allowed: one for each of the 4",
         ),
+        (
+            "set",
+            {"network.sbs": {"count": 3, "names": ["sbs-1", "sbs-0", "west"]}},
+            "all of them by name or (where no name is known) by order, or a shared one",
+        ),
         ("set", {"downlink.sharing": {}}, "found '{}', with a policy for each station; allowed with downlink.sharing"),
         (
             "shared",
@@ -282,6 +294,88 @@ def test_heads_of_loss_weights_stay_as_they_are(made: Any, small_scenario: Calla
     assert set(untouched) - set(weights) == {
         f"{n}_weight_head.{p}" for n in ("user", "common") for p in ("weight", "bias")
     }
+
+
+def test_options_are_checked_before_they_are_compared(made: Any, tmp_path: Path) -> None:
+    path, _ = made("set")
+    file = tmp_path / "s.yaml"
+    file.write_text("name: s\n")
+    options = {"name": "set", "trained": str(path), "width": "8"}
+    with pytest.raises(ScenarioError, match=r"found '8'; allowed: a whole number"):
+        load_scenario(file, {"downlink.policy": options})
+
+
+def test_statistics_are_left_alone_where_no_batch_has_a_variance() -> None:
+    policy = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
+    policy[0].running_mean.fill_(3.0)
+    assert estimate_batch_statistics(policy, torch.zeros(1, 2), 4) == 0
+    assert policy[0].running_mean.tolist() == [3.0, 3.0]
+    assert estimate_batch_statistics(policy, torch.zeros(3, 2), 2) == 2
+    assert policy[0].running_mean.tolist() == [0.0, 0.0]
+
+
+CHANGES: dict[str, list[dict[str, Any]]] = {
+    "joins": [{"at_step": 2, "inject_sbs": {"position_m": [75, 75]}}],
+    "joins-with-none": [{"at_step": 2, "inject_sbs": {"position_m": [75, 75], "transfer": "none"}}],
+    "leaves": [{"at_step": 2, "remove_sbs": "sbs-1"}],
+    "leaves-then-a-death": [
+        {"at_step": 2, "remove_sbs": "sbs-1"},
+        {"at_step": 3, "fail_sbs": {"station": "sbs-0", "barrier": "during"}},
+    ],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_roster_changes_in_a_run_that_started_from_a_file(
+    made: Any, small_scenario: Callable[..., Scenario], run_folder: Path, change: str
+) -> None:
+    """With loss weights of single stations in the file, whose number follows the roster; and with the file gone."""
+    path, _ = made("dense")
+    file = run_folder.with_name("dense.policy")
+    file.write_bytes(path.read_bytes())
+    policy = {"name": "dense", "trained": str(file)}
+    settings = {**RUNS["dense"], "downlink.policy": policy, "events": CHANGES[change], "downlink.epochs": 2}
+    with Simulation.launch(small_scenario(**settings), engine="inline", out=run_folder, observer=Quiet()) as simulation:
+        simulation.advance(2)
+        if change != "joins-with-none":
+            file.unlink()
+        simulation.advance()
+        result = simulation.result(report=False)
+    assert result.summary["status"] == "done"
+    assert result.summary["downlink"]["trained"] == str(file)
+    heads = {station: weights["head.bias"].shape for station, weights in export_policy(run_folder).networks.items()}
+    assert len(heads) == (4 if "joins" in change else 2) and len(set(heads.values())) == 1
+
+
+@pytest.mark.parametrize("name", ["dense", "central-dense"])
+def test_a_run_goes_on_without_the_file_it_started_from(
+    made: Any, small_scenario: Callable[..., Scenario], run_folder: Path, name: str
+) -> None:
+    """From its checkpoint, to the same states as with the file; a station that starts anew says what is missing."""
+    path, _ = made(name)
+    file = run_folder.with_name("start.policy")
+    file.write_bytes(path.read_bytes())
+    plain = {key: value for key, value in RUNS[name].items() if key != "downlink.policy"}
+    scenario = small_scenario(**plain, **{"downlink.policy": {"name": "dense", "trained": str(file)}})
+    with Simulation.launch(scenario, engine="inline", out=run_folder, observer=Quiet()) as simulation:
+        simulation.advance(3)
+        states = simulation._engine.states()
+        simulation._engine.advance(6, lambda _: None)
+        expected = simulation._engine.states()
+    file.unlink()
+    begun = load_scenario(run_folder / "scenario.yaml", begun=True)
+    assert begun == Scenario.model_validate_json(scenario.model_dump_json())  # as other processes get it
+    assert begun.downlink.policy.trained == str(file)
+    engine = InlineEngine(begun)
+    engine.start(lambda *_: None)
+    with pytest.raises(ScenarioError, match=r"^found '[^\n]*start.policy', no such file"):
+        engine.states()
+    engine.load_states(states)
+    engine.advance(6, lambda _: None)
+    assert engine.states() == expected
+    assert export_policy(run_folder).steps == 3
+    with pytest.raises(ScenarioError, match="no such file"):
+        load_scenario(run_folder / "scenario.yaml")
 
 
 @pytest.mark.parametrize("name", sorted(shipped_policies()))

@@ -62,6 +62,15 @@ def test_seeds_and_overrides_from_outside_come_last(tmp_path: Path) -> None:
     assert {p.scenario.downlink.epochs for p in found} == {1}
 
 
+@pytest.mark.parametrize(
+    "key", ["network", "network.sbs", "network.sbs.count", "network.sbs.count.x", "seed", "sweep.x"]
+)
+def test_what_the_sweep_varies_is_not_overridden(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ScenarioError, match=f"^--set {key}: "):
+        points(tmp_path, overrides={key: 3})
+    assert points(tmp_path, overrides={"network.users.count": 3})
+
+
 def test_a_point_is_the_scenario_that_its_overrides_make(tmp_path: Path) -> None:
     point = points(tmp_path)[0]
     plain = tmp_path / "plain.yaml"
@@ -99,6 +108,13 @@ def test_a_sweep_survives_being_written_out(tmp_path: Path) -> None:
         ("[5, 6]", "[]", "s.yaml:9:10: sweep.seeds: found a list of 0"),
         ("grid: {radio.sub", "grid: {radio.sup", "s.yaml:13:"),
         ("cases: {set:", "cases: {sat:", "s.yaml:12:18: sweep.quick.cases.sat: found 'sat'; allowed: dense, set"),
+        ("[2, 3]", "3", "s.yaml:8:29: sweep.grid.network.sbs.count: found 3; allowed: a list of values, or a mapping"),
+        ("[2, 3]", "[2, 2]", "s.yaml:8:33: sweep.grid.network.sbs.count[1]: found 2 twice; allowed: values that"),
+        ("{network.sbs.count", "{seed: [1], network.sbs.count", "sweep.grid.seed: found 'seed'; allowed: sweep.seeds"),
+        ("set: {}", "set: {engine: ray}", "sweep.cases.set.engine: found 'engine'"),
+        ("set: {}", "set: {sweep.seeds: [1]}", "sweep.cases.set.sweep.seeds: found 'sweep'"),
+        ("{downlink.epochs: 2,", "{name: x,", "sweep.quick.set.name: found 'name'"),
+        ("[2, 3],", "[2, 3], network.sbs: [{count: 1}],", "sweep.grid.network.sbs: is set by 'network.sbs.count'"),
         ("cases:\n    dense", "case:\n    dense", "sweep.case: unknown key"),
     ],
 )  # fmt: skip
@@ -110,7 +126,7 @@ def test_errors_name_the_place_in_the_file(tmp_path: Path, before: str, after: s
 
 
 def test_too_many_points_are_refused_before_any_is_made(tmp_path: Path) -> None:
-    text = f"sweep: {{grid: {{seed: {list(range(200))}, downlink.epochs: {list(range(1, 200))}}}}}"
+    text = f"sweep: {{grid: {{network.users.count: {list(range(1, 201))}, downlink.epochs: {list(range(1, 200))}}}}}"
     with pytest.raises(ScenarioError, match=r"sweep: found 39800 points; allowed: 10000"):
         points(tmp_path, text)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ REALISATIONS = 40
 BYTES = {"gradient": 3e9, "gradient-cached": 2e9, "outputs": 6e9, "outputs-cached": 5e9, "cmtssl": 1e8}
 
 
-def made_up(name: str, level: Callable[[Point, str], float]) -> Results:
-    """Results of a study at quick scale with two seeds: each algorithm's sum rates are around what `level` says."""
+def made_up(name: str, level: Callable[[Point, str], float], seeds: Sequence[int] = (1, 2)) -> Results:
+    """Results of a study at quick scale: each algorithm's sum rates are around what `level` says."""
     study = find_study(name)
-    points = expand(read_scenario(find_scenario(study.scenario_name)), quick=True, seeds=[1, 2])
+    points = expand(read_scenario(find_scenario(study.scenario_name)), quick=True, seeds=seeds)
     tasks = tasks_of(points, Path("nowhere"))
     outcomes = [Outcome("done") for _ in tasks]
     results = Results(name, "quick", tasks, outcomes, study.columns and _columns)
@@ -39,7 +39,12 @@ def made_up(name: str, level: Callable[[Point, str], float]) -> Results:
         each.__dict__["summary"] = {
             "steps": 60,
             "simulated_seconds": 1.0,
-            "downlink": {"parameters": {"mbs": 1}, "flops": {"mbs": 1}, "power_violation": 0.0},
+            "downlink": {
+                "parameters": {"mbs": 1},
+                "flops": {"mbs": 1},
+                "power_violation": 0.0,
+                "injection": [{"transfer_bytes": 1e5}],
+            },
             "backhaul": {
                 "training_bytes": BYTES.get(each.point.case, 1e9) * bits / 32,
                 "execution_bytes_per_realisation": 1.2e4 * bits / 32 if each.point.case == "cmtssl" else 0.0,
@@ -99,6 +104,13 @@ def test_backhaul_tells_what_each_precision_leaves(tmp_path: Path) -> None:
     table = results.table
     assert {"training_seconds_1_gbps", "scalar_loss_training_bytes"} <= set(table.columns)
     assert table[table["learned"]]["training_seconds_1_gbps"].eq(2).all()
+
+
+@pytest.mark.parametrize(("name", "trains"), [("datl", True), ("fig8a", True), ("generalisation", False)])
+def test_verdicts_on_one_training_say_what_their_errors_lack(name: str, trains: bool) -> None:
+    results = made_up(f"cmtssl/{name}", lambda point, _: 20.0, seeds=[1])
+    of_rates = [each for each in find_study(results.name).judge(results) if "bytes" not in each.claim]
+    assert {"without the scatter of training" in verdict.reason for verdict in of_rates} == {trains}
 
 
 def test_generalisation_tells_where_a_policy_fails(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,8 +14,8 @@ import pytest
 
 from cellfree_sim.results.figures import style
 from cellfree_sim.scenario import expand, find_scenario, read_scenario
-from cellfree_sim.studies import Results, Study, Verdict, find_study
-from cellfree_sim.studies.cmtssl import fig7, losses
+from cellfree_sim.studies import Number, Results, Study, Verdict, find_study
+from cellfree_sim.studies.cmtssl import fig6, fig7, losses
 from cellfree_sim.studies.points import Outcome
 from cellfree_sim.studies.runner import tasks_of
 
@@ -148,6 +151,102 @@ def test_table_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert words(verdicts, "DMTSSL is superior to CMTSSL") == ["holds", "holds"]
     assert set(words(verdicts, "Scheme 1 significantly")) == {"undecided"}
     assert words(verdicts, "0.687 to 0.986") == ["does not hold"]
+
+
+def failing(results: Results, cases: tuple[str, ...], scheme: str, status: str) -> None:
+    """Let the runs of some cases end otherwise."""
+    for index, each in enumerate(results.ended):
+        if each.point.case in cases and each.point.scenario.downlink.loss_scheme.name == scheme:
+            results.ended[index] = replace(each, outcome=Outcome(status, "made up"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status", "word", "says"),
+    [
+        ("linear", "failed", "undecided", "not measured"),
+        ("linear", "interrupted", "undecided", "not measured"),
+        ("linear", "diverged", "holds", "CMTSSL: the loss stops being finite in 3 of 3 runs; DMTSSL: the loss"),
+        ("el", "diverged", "undecided", "CMTSSL and DMTSSL: not measured"),
+    ],
+)
+def test_table_2_judges_by_what_was_measured(
+    scheme: str, status: str, word: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = find_study("cmtssl/table2")
+    results = made_up(study, {"cmtssl": 10.0, "dmtssl": 13.0}, monkeypatch)
+    failing(results, ("ours-cmtssl", "ours-dmtssl"), scheme, status)
+    found = next(
+        each for each in study.judge(results) if each.claim.startswith("Loss Baseline 1 does not converge (with")
+    )
+    assert found.verdict == word and says in found.reason
+
+
+def test_table_2_names_what_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = find_study("cmtssl/table2")
+    levels = {"cmtssl": 10.0, "dmtssl": 13.0, "ours-cmtssl linear": 2.0, "ours-dmtssl linear": 2.0}
+    found = {each.claim: each.reason for each in study.judge(made_up(study, levels, monkeypatch))}
+    printed, ours = (found[f"Loss Baseline 1 does not converge ({words})."] for words in losses.GROUPS.values())
+    assert "the power exceeds its budget by 9 of it" in printed and "sum rate" not in printed
+    assert "the sum rate is less than 50%" in ours and "power" not in ours and "finite" not in ours
+
+
+def test_rates_that_are_missing_are_not_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = find_study("cmtssl/table2")
+    results = made_up(study, {}, monkeypatch)
+    for scheme in ("nfl", "el"):
+        failing(results, ("printed-cmtssl", "printed-dmtssl"), scheme, "failed")
+    (found,) = [each for each in study.judge(results) if "0.687 to 0.986" in each.claim]
+    assert (found.verdict, found.reason) == ("undecided", "4 of 4 were not measured")
+
+
+class Rates:
+    """Of lines along the stations; what figure 6 asks its results for."""
+
+    places: ClassVar = [{fig6.STATIONS: count} for count in (2, 3, 4, 6)]
+
+    def __init__(self, lines: Mapping[str, Sequence[float]], error: float) -> None:
+        self.lines, self.error = lines, error
+
+    def difference(self, line: str, _: str, first: Any, second: Any) -> Number:
+        row = self.lines[line]
+        return Number("x", row[self.places.index(first)] - row[self.places.index(second)], self.error)
+
+
+def test_a_fall_is_not_found_in_noise() -> None:
+    """Four lines and three places without any trend: the best place before the last is above it by chance."""
+    found = []
+    for trial in range(100):
+        noise = np.random.default_rng(trial).normal(0, 1, (4, 4))
+        flat: Any = Rates(dict(zip(fig6.PROPOSED, noise, strict=True)), math.sqrt(2))
+        found.append(fig6._falls(fig6.STATIONS, flat).verdict)
+    assert found.count("holds") == 0 and found.count("does not hold") <= 5
+
+
+@pytest.mark.parametrize(
+    ("rates", "word"),
+    [
+        ((20.0, math.nan, 26.0, 22.0), "holds"),
+        ((20.0, math.nan, 21.0, 22.0), "undecided"),
+        ((20.0, 20.5, 20.0, 22.0), "does not hold"),
+    ],
+)
+def test_a_fall_is_found_past_points_that_are_missing(rates: tuple[float, ...], word: str) -> None:
+    peak: Any = Rates(dict.fromkeys(fig6.PROPOSED, rates), 0.3)
+    assert fig6._falls(fig6.STATIONS, peak).verdict == word
+
+
+def test_lines_that_were_not_measured_may_be_straight() -> None:
+    numbers = [Number("a", 0.0, unit=""), Number("b", math.nan, unit="")]
+    assert fig7._is_zero("x", numbers).verdict == "undecided"
+    assert fig7._is_zero("x", numbers[:1]).verdict == "holds"
+    assert fig7._is_zero("x", [Number("a", 0.1, unit="")]).verdict == "does not hold"
+
+
+def test_figure_7_without_any_rows_is_undecided(tmp_path: Path) -> None:
+    study = find_study("cmtssl/fig7a")
+    tasks = tasks_of(expand(read_scenario(find_scenario(study.scenario_name))), tmp_path, study.evaluate)
+    results = Results(study.name, "full", tasks, [Outcome("failed", "made up")] * len(tasks))
+    assert {each.verdict for each in study.judge(results)} == {"undecided"}
 
 
 def test_figure_5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agents import Simulation
+from cellfree_sim.channel.base import CHANNEL_MODELS
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.results import RunFolder
 from cellfree_sim.results.observer import Quiet
@@ -130,4 +134,72 @@ def test_a_point_that_another_process_runs_is_left_alone(points: list[Point], tm
     (folder / "theirs").touch()
     outcome = run_point(settled(points[0].scenario), folder)
     assert outcome.status == "failed" and "another study runs it now" in outcome.reason
+    assert "delete" not in outcome.reason
     assert {file.name for file in folder.iterdir()} == {"run.json", "theirs"}
+
+
+def test_a_run_of_another_host_is_left_alone_with_a_hint(points: list[Point], tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    replace(RunFile.of_this_process("inline"), host="elsewhere").write(folder)
+    outcome = run_point(settled(points[0].scenario), folder)
+    assert f"if elsewhere is gone, delete {folder / 'run.json'}" in outcome.reason
+
+
+def test_a_point_that_another_study_holds_is_neither_run_nor_deleted(points: list[Point], tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "theirs").touch()
+    hold = (
+        f"import fcntl, sys; f = open({str(folder) + '.lock'!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX); print(); input()"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        outcome = run_point(settled(points[0].scenario), folder)
+        answer = unpack(b"", folder)
+        other.communicate(b"\n")
+    assert outcome.status == "failed" and "another study runs it now" in outcome.reason
+    assert answer == outcome
+    assert [file.name for file in folder.iterdir()] == ["theirs"]
+    assert run_point(settled(points[0].scenario), folder).status == "done"
+
+
+@pytest.mark.parametrize("lost", ["summary.json", "rates.parquet"])
+def test_a_point_without_its_results_is_run_again(points: list[Point], tmp_path: Path, lost: str) -> None:
+    scenario = settled(points[0].scenario)
+    run_point(scenario, tmp_path / "a")
+    (tmp_path / "a" / lost).unlink()
+    assert Outcome.read(tmp_path / "a") is None
+    assert run_point(scenario, tmp_path / "a").status == "done"
+    assert rates(tmp_path / "a")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"status": "done"}', '{"status": "done", "rows": [], "x": 1}'])
+def test_damaged_records_do_not_stop_a_study(points: list[Point], tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    (folder / "point.json").write_text(content)
+    (folder / "run.json").write_text(content)
+    assert Outcome.read(folder) is None
+    assert run_point(settled(points[0].scenario), folder).status == "done"
+
+
+def test_what_arrives_torn_changes_nothing(points: list[Point], tmp_path: Path) -> None:
+    text = settled(points[0].scenario).model_dump_json()
+    _, content = run_packed(text, str(tmp_path / "a"), str(tmp_path / "no-mark"), None)
+    assert content is not None
+    outcome = unpack(content[: len(content) // 2], tmp_path / "a")
+    assert outcome is not None and outcome.status == "failed" and "cannot be written" in outcome.reason
+    assert [file.name for file in tmp_path.iterdir()] == ["a.lock"]
+
+
+def test_the_name_of_a_folder_follows_what_is_in_a_trace_file(points: list[Point], tmp_path: Path) -> None:
+    file = tmp_path / "h.npz"
+    model = CHANNEL_MODELS.create("trace", path=file, variable="h", axes="RBNTIr")
+    scenario = points[0].scenario
+    traced = scenario.model_copy(update={"channel": scenario.channel.model_copy(update={"model": model})})
+    names = []
+    for content in (b"one", b"three", b"one"):
+        file.write_bytes(content)
+        names.append(digest(traced))
+    assert names[0] == names[2] != names[1]

@@ -1,0 +1,9 @@
+"""The uplink: what users send, how it reaches the stations, and how many of their messages are understood."""
+
+from __future__ import annotations
+
+from cellfree_sim.uplink.metrics import ErrorRates, Rate, error_rates
+from cellfree_sim.uplink.mimo import MimoProblem
+from cellfree_sim.uplink.problem import Batch, Problem
+
+__all__ = ["Batch", "ErrorRates", "MimoProblem", "Problem", "Rate", "error_rates"]
