@@ -17,6 +17,7 @@ import tarfile
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -274,7 +275,7 @@ def unpack(content: bytes, folder: Path) -> Outcome | None:
                 archive.extractall(beside, filter="data")
             shutil.rmtree(folder, ignore_errors=True)
             beside.rename(folder)
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             return Outcome("failed", f"{folder}: its files cannot be written: {' '.join(str(error).split())}")
         finally:
             shutil.rmtree(beside, ignore_errors=True)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from agents import Simulation
-from cellfree_sim.channel.base import CHANNEL_MODELS
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.results import RunFolder
 from cellfree_sim.results.observer import Quiet
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.scenario import Point
+from cellfree_sim.scenario.extensions import CHANNEL_MODELS
 from cellfree_sim.studies import points as module
 from cellfree_sim.studies.points import Outcome, digest, run_packed, run_point, settled, unpack
 from cellfree_sim.studies.runner import run_tasks, tasks_of
@@ -195,6 +195,7 @@ def test_what_arrives_torn_changes_nothing(points: list[Point], tmp_path: Path) 
 
 def test_the_name_of_a_folder_follows_what_is_in_a_trace_file(points: list[Point], tmp_path: Path) -> None:
     file = tmp_path / "h.npz"
+    file.write_bytes(b"none")
     model = CHANNEL_MODELS.create("trace", path=file, variable="h", axes="RBNTIr")
     scenario = points[0].scenario
     traced = scenario.model_copy(update={"channel": scenario.channel.model_copy(update={"model": model})})
