@@ -6,61 +6,46 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from cellfree_sim.detection.detector import Algorithm, Detection, DetectorOptions
+from cellfree_sim.detection.mimo.scoring import Scoring
 from cellfree_sim.scenario.extensions import DETECTORS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.detection.mimo.algorithms.common import Alphabet
 
 
 @DETECTORS.register
-class Amp(DetectorOptions):
+class Amp(Scoring):
     """Approximate message passing: no inverse at all, for many independent antennas; it fails where they correlate."""
 
     name: Literal["amp"] = "amp"
     iterations: int = Field(50, ge=1, le=10_000, description="of the message passing")
     damping: float = Field(0.0, ge=0, lt=1, description="weight of the old messages; 0 is AMP as it is published")
 
-    def build(self, problem: MimoProblem) -> Algorithm:
-        """See `DetectorOptions.build`."""
-        from cellfree_sim.detection.mimo.algorithms.common import Alphabet
+    def scores(self, y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
+        """See `Scoring.scores`."""
         from cellfree_sim.detection.mimo.algorithms.message_passing import amp
 
-        alphabet = Alphabet(problem.constellation)
-
-        def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
-            on = alphabet.to(y.device)
-            scores = amp(y, h, noise_variance, on, iterations=self.iterations, damping=self.damping)
-            return Detection.of(scores, iterations=self.iterations)
-
-        return detect
+        return amp(y, h, noise_variance, alphabet, iterations=self.iterations, damping=self.damping)
 
 
 @DETECTORS.register
-class Oamp(DetectorOptions):
+class Oamp(Scoring):
     """Orthogonal approximate message passing: LMMSE filters between the denoising steps (what OAMPNet unfolds)."""
 
     name: Literal["oamp"] = "oamp"
     iterations: int = Field(10, ge=1, le=10_000, description="of filter and denoiser")
 
-    def build(self, problem: MimoProblem) -> Algorithm:
-        """See `DetectorOptions.build`."""
-        from cellfree_sim.detection.mimo.algorithms.common import Alphabet
+    def scores(self, y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
+        """See `Scoring.scores`."""
         from cellfree_sim.detection.mimo.algorithms.message_passing import oamp
 
-        alphabet = Alphabet(problem.constellation)
-
-        def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
-            scores = oamp(y, h, noise_variance, alphabet.to(y.device), iterations=self.iterations)
-            return Detection.of(scores, iterations=self.iterations)
-
-        return detect
+        return oamp(y, h, noise_variance, alphabet, iterations=self.iterations)
 
 
 @DETECTORS.register
-class ExpectationPropagation(DetectorOptions):
+class ExpectationPropagation(Scoring):
     """Expectation propagation, damped: robust under correlation. `iterations: 30, damping: 0.7` is the yardstick.
 
     The circular form takes half the time. It is as good on independent channels, and worse on correlated ones: by a
@@ -72,18 +57,10 @@ class ExpectationPropagation(DetectorOptions):
     damping: float = Field(0.7, ge=0, lt=1, description="weight of the old messages")
     form: Literal["real", "circular"] = Field("real", description="the two parts of a symbol apart, or together")
 
-    def build(self, problem: MimoProblem) -> Algorithm:
-        """See `DetectorOptions.build`."""
-        from cellfree_sim.detection.mimo.algorithms.common import Alphabet
+    def scores(self, y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
+        """See `Scoring.scores`."""
         from cellfree_sim.detection.mimo.algorithms.message_passing import expectation_propagation
 
-        alphabet = Alphabet(problem.constellation)
-
-        def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
-            on = alphabet.to(y.device)
-            scores = expectation_propagation(
-                y, h, noise_variance, on, iterations=self.iterations, damping=self.damping, form=self.form
-            )
-            return Detection.of(scores, iterations=self.iterations)
-
-        return detect
+        return expectation_propagation(
+            y, h, noise_variance, alphabet, iterations=self.iterations, damping=self.damping, form=self.form
+        )

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from cellfree_sim.detection.detector import Algorithm, Detection, DetectorOptions
+from cellfree_sim.detection.mimo.scoring import Scoring
 from cellfree_sim.scenario.extensions import DETECTORS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cellfree_sim.detection.mimo.algorithms.common import Alphabet
     from cellfree_sim.uplink.mimo import MimoProblem
 
 
 @DETECTORS.register
-class KBest(DetectorOptions):
+class KBest(Scoring):
     """Breadth-first search that keeps the best partial vectors, the users sorted by how sure they are.
 
     Log-probabilities are max-log over the survivors.
@@ -26,18 +28,11 @@ class KBest(DetectorOptions):
     name: Literal["kbest"] = "kbest"
     survivors: int = Field(64, ge=1, le=1 << 20, description="partial vectors kept at each user")
 
-    def build(self, problem: MimoProblem) -> Algorithm:
-        """See `DetectorOptions.build`."""
-        from cellfree_sim.detection.mimo.algorithms.common import Alphabet
+    def scores(self, y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
+        """See `Scoring.scores`."""
         from cellfree_sim.detection.mimo.algorithms.tree import k_best
 
-        alphabet = Alphabet(problem.constellation)
-
-        def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
-            scores = k_best(y, h, noise_variance, alphabet.to(y.device), survivors=self.survivors)
-            return Detection.of(scores)
-
-        return detect
+        return k_best(y, h, noise_variance, alphabet, survivors=self.survivors)
 
 
 @DETECTORS.register
