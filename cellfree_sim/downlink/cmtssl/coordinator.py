@@ -25,6 +25,7 @@ from cellfree_sim.backhaul.messages import ChannelReport, PolicyDecision
 from cellfree_sim.downlink.batching import draw_batch, take_batch
 from cellfree_sim.downlink.cmtssl.boundary import round_is_over
 from cellfree_sim.downlink.coordination import CHUNK, MEASURED, Coordinator, Uploads
+from cellfree_sim.downlink.descent import Descent
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.losses import divergence
 from cellfree_sim.downlink.objective import BatchLoss, stack_stations
@@ -91,8 +92,7 @@ class CmtsslCoordinator(Coordinator):
         return {
             **super().state(),
             "policy": self.policy.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict() if self._schedule else None,
+            **self._descent.state(),
             "inexact": {phase: dict(channels) for phase, channels in self._inexact.items()},
             "part_sizes": {phase: dict(sizes) for phase, sizes in self._part_sizes.items()},
             "waited_s": list(self._waited_s),
@@ -104,9 +104,7 @@ class CmtsslCoordinator(Coordinator):
         self._unstarted = None
         self._build()
         self.policy.load_state_dict(state["policy"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        if self._schedule:
-            self._schedule.load_state_dict(state["schedule"])
+        self._descent.load_state(state)
         self._inexact = {
             phase: {name: np.asarray(array) for name, array in channels.items()}
             for phase, channels in state["inexact"].items()
@@ -230,28 +228,17 @@ class CmtsslCoordinator(Coordinator):
 
     def _descend(self, loss: BatchLoss, step: int) -> None:
         """One backward pass and one step of the optimiser."""
-        downlink = self._scenario.downlink
-        self._optimiser.zero_grad(set_to_none=True)
+        self._descent.begin()
         loss.joint.backward()  # type: ignore[no-untyped-call]
-        if downlink.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), downlink.gradient_clip)
-        self._optimiser.step()
-        if self._schedule and step < self._scenario.steps:
-            self._schedule.step()
+        self._descent.descend(step)
 
     def _build(self) -> None:
         """Network, optimiser and schedule, as they are at the start of a run."""
-        downlink = self._scenario.downlink
         self._shape = policy_shape(self._scenario, len(self.roster))
         self.policy = self._network_for(self._shape)
         self.policy.to(self._device)
         self._flops = self._count_flops()
-        self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
-        self._schedule = None
-        if downlink.schedule == "one_cycle" and self._scenario.steps:
-            self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
-            )
+        self._descent = Descent(self.policy, self._scenario)
 
     def _start(self) -> None:
         """Let the network be the trained one of the scenario; its file may be gone where a checkpoint follows."""

@@ -26,6 +26,7 @@ from cellfree_sim.backhaul.messages import (
     PolicyOutput,
 )
 from cellfree_sim.downlink.batching import draw_batch, take_batch
+from cellfree_sim.downlink.descent import Descent
 from cellfree_sim.downlink.flops import flops_per_realisation
 from cellfree_sim.downlink.objective import Objective, stack_stations
 from cellfree_sim.downlink.policy import PolicyOutputs, PolicyShape, policy_shape
@@ -186,8 +187,7 @@ class DmtsslStation(Station):
             "next_seed": self._next_seed,
             "roster": list(self._roster),
             "policy": self.policy.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "schedule": self._schedule.state_dict() if self._schedule else None,
+            **self._descent.state(),
         }
 
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
@@ -199,9 +199,7 @@ class DmtsslStation(Station):
         if tuple(state["roster"]) != self._roster:
             self._build(state["roster"])
         self.policy.load_state_dict(state["policy"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        if self._schedule:
-            self._schedule.load_state_dict(state["schedule"])
+        self._descent.load_state(state)
         self._pending = None
 
     @property
@@ -227,7 +225,7 @@ class DmtsslStation(Station):
         self._check_started()
         if self.step != step:
             self.step = self._shared = step
-            self._follow_schedule()
+            self._descent.go_to(step)
         if self._network.stations:
             self._fit(self._network.stations)
 
@@ -241,18 +239,12 @@ class DmtsslStation(Station):
 
     def _build(self, roster: Sequence[str]) -> None:
         """Policy, optimiser and schedule for a roster, before anything is learned."""
-        downlink = self._scenario.downlink
         self._roster = tuple(roster)
         self.shape = policy_shape(self._scenario, len(self._roster))
         self.policy = self._new_policy(len(self._roster))
         self.policy.to(self._device)
         self._flops = flops_per_realisation(self.policy, self.shape)
-        self._optimiser = torch.optim.Adam(self.policy.parameters(), lr=downlink.learning_rate)
-        self._schedule = None
-        if downlink.schedule == "one_cycle" and self._scenario.steps:
-            self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self._optimiser, max_lr=downlink.learning_rate, total_steps=self._scenario.steps
-            )
+        self._descent = Descent(self.policy, self._scenario)
 
     def _start(self) -> None:
         """Let the policy be the trained one that the scenario names. Its file may be gone where a checkpoint or another
@@ -293,24 +285,14 @@ class DmtsslStation(Station):
             return
         names = station_parameters(self._new_policy, len(old)) if self.shape.loss_weights else frozenset()
         parameters = [name for name, _ in self.policy.named_parameters()]
-        policy, optimiser = self.policy.state_dict(), self._optimiser.state_dict()
-        schedule = self._schedule.state_dict() if self._schedule else None
+        policy, descent = self.policy.state_dict(), self._descent.state()
         self._build(new)
         self.policy.load_state_dict(refit_state(policy, names, old, new))
-        for index, moments in optimiser["state"].items():
+        for index, moments in descent["optimiser"]["state"].items():
             if parameters[index] in names:
                 for key in ("exp_avg", "exp_avg_sq"):
                     moments[key] = refit(moments[key], old, new, fresh="zero")
-        self._optimiser.load_state_dict(optimiser)
-        if self._schedule and schedule:
-            self._schedule.load_state_dict(schedule)
-
-    def _follow_schedule(self) -> None:
-        """Let the learning rate be what it is for all others at this step."""
-        if self._schedule and 0 < self.step < self._scenario.steps:
-            before = {"last_epoch": self.step - 1, "_step_count": self.step + 1}
-            self._schedule.load_state_dict({**self._schedule.state_dict(), **before})
-            self._schedule.step()
+        self._descent.load_state(descent)
 
     def _take_over(self, model: Model, *, copied: bool) -> None:
         """Go on with another policy: the average of all, or one `copied` from another station (Algorithm 3).
@@ -340,16 +322,12 @@ class DmtsslStation(Station):
 
     def _descend(self, outputs: PolicyOutputs, channel: Tensor, feedback: LossFeedback) -> None:
         """One backward pass and one step of the optimiser."""
-        self._optimiser.zero_grad(set_to_none=True)
+        self._descent.begin()
         if self._scenario.downlink.feedback == "cut_gradient":
             self._backward_from_cut(outputs, feedback)
         else:
             self._backward_from_outputs(outputs, channel, feedback)
-        if self._scenario.downlink.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self._scenario.downlink.gradient_clip)
-        self._optimiser.step()
-        if self._schedule and self.step + 1 < self._scenario.steps:
-            self._schedule.step()
+        self._descent.descend(self.step + 1)
         backward_flops = BACKWARD_OVER_FORWARD * self._scenario.downlink.batch * self._flops
         self.now_s += backward_flops / self._scenario.network.sbs.mec_flop_per_s
 

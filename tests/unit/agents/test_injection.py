@@ -297,7 +297,7 @@ def test_all_stations_learn_at_the_rate_of_the_step(tiny: Any, launch: Any, step
         told(rows)
         stations: Any = simulation._engine.stations  # type: ignore[attr-defined]
         for name, station in stations.items():
-            group = station._optimiser.param_groups[0]
+            group = station._descent._optimiser.param_groups[0]
             rates.setdefault(station.step, {})[name] = (group["lr"], group["betas"][0])
 
     simulation._on_rows = look  # type: ignore[method-assign]
