@@ -47,6 +47,23 @@ class LossScheme(Named):
         return self
 
 
+def penalised(
+    rates: Tensor,
+    excess_power: Tensor,
+    min_rate: float,
+    weights: Tensor | None,
+    *,
+    rate_weight: float,
+    power_weight: float,
+) -> tuple[Tensor, Tensor]:
+    """f + rate_weight sum_i max(0, r_min - r_i) + power_weight sum_b max(0, l_b), [S], and the tasks."""
+    import torch
+
+    shortfall = rate_weight * torch.relu(min_rate - rates)
+    tasks = torch.cat([objective(rates, weights), shortfall, power_weight * torch.relu(excess_power)], -1)
+    return tasks.sum(-1), tasks
+
+
 def objective(rates: Tensor, weights: Tensor | None) -> Tensor:
     """f = -sum_i alpha_i r_i, [S, 1]."""
     weighted = rates if weights is None else rates * weights

@@ -20,7 +20,7 @@ import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,14 +48,12 @@ Values = Annotated[list[Any], Field(min_length=1, max_length=1000)]
 NamedValues = Annotated[dict[Name, Any], Field(min_length=1, max_length=1000)]
 
 
-class Quick(Section):
-    """What is different at ``--scale quick``."""
+class _Varied(Section):
+    """What is varied, checked: cases, a grid, seeds."""
 
-    set: dict[str, Any] = Field({}, description="keys of the scenario, by dotted path")
-    cases: dict[Name, dict[str, Any]] = Field({}, description="what is added to the cases of these names")
-    leave_out: list[Name] = Field([], description="cases that are not run")
-    grid: dict[str, Values | NamedValues] = Field({}, description="other values of keys of the grid")
-    seeds: list[Seed] | None = Field(None, min_length=1, max_length=MAX_SEEDS)
+    cases: dict[Name, dict[str, Any]] = {}
+    grid: dict[str, Values | NamedValues] = {}
+    seeds: list[Seed] | None = None
 
     @field_validator("grid", mode="before")
     @classmethod
@@ -68,15 +66,29 @@ class Quick(Section):
         return _differing(seeds)
 
     @model_validator(mode="after")
-    def _keys_can_be_set(self) -> Quick:
-        _check_keys(self.set, ("set",))
+    def _keys_can_be_set(self) -> Self:
         for name, case in self.cases.items():
             _check_keys(case, ("cases", name))
         _check_grid(self.grid)
         return self
 
 
-class Sweep(Section):
+class Quick(_Varied):
+    """What is different at ``--scale quick``."""
+
+    set: dict[str, Any] = Field({}, description="keys of the scenario, by dotted path")
+    cases: dict[Name, dict[str, Any]] = Field({}, description="what is added to the cases of these names")
+    leave_out: list[Name] = Field([], description="cases that are not run")
+    grid: dict[str, Values | NamedValues] = Field({}, description="other values of keys of the grid")
+    seeds: list[Seed] | None = Field(None, min_length=1, max_length=MAX_SEEDS)
+
+    @model_validator(mode="after")
+    def _set_keys_can_be_set(self) -> Quick:
+        _check_keys(self.set, ("set",))
+        return self
+
+
+class Sweep(_Varied):
     """A family of scenarios: cases x combinations of the grid x seeds."""
 
     cases: dict[Name, dict[str, Any]] = Field({}, description="named variants, each a mapping of dotted keys to values")
@@ -87,23 +99,6 @@ class Sweep(Section):
         None, min_length=1, max_length=MAX_SEEDS, description="the scenario's own by default"
     )
     quick: Quick = Field(default_factory=Quick)
-
-    @field_validator("grid", mode="before")
-    @classmethod
-    def _grid_holds_values(cls, grid: Any) -> Any:
-        return _several(grid)
-
-    @field_validator("seeds")
-    @classmethod
-    def _seeds_differ(cls, seeds: list[int] | None) -> list[int] | None:
-        return _differing(seeds)
-
-    @model_validator(mode="after")
-    def _keys_can_be_set(self) -> Sweep:
-        for name, case in self.cases.items():
-            _check_keys(case, ("cases", name))
-        _check_grid(self.grid)
-        return self
 
     @model_validator(mode="after")
     def _quick_speaks_of_what_there_is(self) -> Sweep:

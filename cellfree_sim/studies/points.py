@@ -153,6 +153,14 @@ def alone(folder: Path) -> Iterator[bool]:
         yield mine
 
 
+@contextmanager
+def _unsettled(folder: Path) -> Iterator[Outcome | None]:
+    """As `alone`; yields how the point ended, or where it is, and None where it is for the caller to run it."""
+    with alone(folder) as mine:
+        before = Outcome.read(folder) if mine else Outcome("failed", ELSEWHERE.format(where=""))
+        yield before if not mine or (before is not None and before.settled) else None
+
+
 def run_point(scenario: Scenario, folder: Path, evaluate: Evaluate | None = None) -> Outcome:
     """Run a point in `folder`, or go on with what is there, and say how it ended.
 
@@ -160,11 +168,8 @@ def run_point(scenario: Scenario, folder: Path, evaluate: Evaluate | None = None
         RunFolderError: the folder cannot be written.
         KeyboardInterrupt: it was interrupted; a run that was training has left a checkpoint in the folder.
     """
-    with alone(folder) as mine:
-        if not mine:
-            return Outcome("failed", ELSEWHERE.format(where=""))
-        before = Outcome.read(folder)
-        if before is not None and before.settled:
+    with _unsettled(folder) as before:
+        if before is not None:
             return before
         where = _driver(folder)
         if where:
@@ -262,11 +267,8 @@ def unpack(content: bytes, folder: Path) -> Outcome | None:
     Returns:
         None; or how the point ended, or where it is, where another study was quicker.
     """
-    with alone(folder) as mine:
-        if not mine:
-            return Outcome("failed", ELSEWHERE.format(where=""))
-        before = Outcome.read(folder)
-        if before is not None and before.settled:
+    with _unsettled(folder) as before:
+        if before is not None:
             return before
         beside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         try:

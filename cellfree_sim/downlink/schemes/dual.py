@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from cellfree_sim.downlink.scheme import LossScheme, objective
+from cellfree_sim.downlink.scheme import LossScheme, penalised
 from cellfree_sim.scenario.extensions import LOSS_SCHEMES
 
 if TYPE_CHECKING:
@@ -51,11 +51,8 @@ class Dual(LossScheme):
         self, rates: Tensor, excess_power: Tensor, beta: Tensor, min_rate: float, weights: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `LossScheme.evaluate`; `beta` is not used."""
-        import torch
-
-        shortfall = self.weight * torch.relu(self.margin * min_rate - rates)
-        tasks = torch.cat([objective(rates, weights), shortfall, self.power_weight * torch.relu(excess_power)], -1)
-        return tasks.sum(-1), tasks
+        least = self.margin * min_rate
+        return penalised(rates, excess_power, least, weights, rate_weight=self.weight, power_weight=self.power_weight)
 
     def adapted(self, rates: Tensor, min_rate: float) -> Self:
         """See `LossScheme.adapted`: one step of dual ascent.
