@@ -304,3 +304,13 @@ def test_moments_of_square_qam_are_those_of_its_points() -> None:
     assert torch.allclose(mean, expected.to(mean.dtype), atol=1e-5)
     second = (weight * alphabet.points.abs().square()).sum(-1) - expected.abs().square()
     assert torch.allclose(spread.double(), second, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["real", "circular"])
+@pytest.mark.parametrize("users", [4, 16])
+def test_expectation_propagation_makes_no_errors_where_there_is_hardly_any_noise(users: int, form: str) -> None:
+    """At 50 dB with four antennas or more per user nothing is ever mistaken: the Gaussian tail is below 1e-300."""
+    problem = MimoProblem(n_rx=64, n_tx=users, constellation="qam16")
+    slots = problem.sample(500, snr_db=50.0, generator=torch.Generator().manual_seed(3))
+    found = create_detector("ep", problem, form=form)(slots.y, slots.h, slots.noise_variance)
+    assert torch.equal(found.messages, slots.messages)

@@ -140,8 +140,9 @@ def _propagate(
         covariance = inverse(loaded(gram, noise * precision))
         mean = apply(covariance, matched + noise * weighted)
         own = noise * diagonal(covariance)
-        spread = (own / (1 - own * precision).clamp_min(1e-6)).clamp_min(least)
+        spread = own / (1 - own * precision).clamp_min(1e-6)
         cavity = spread * (mean / own - weighted)
+        spread = spread.clamp_min(least)
         if step == iterations - 1:
             break
         centre, variance = moments(cavity, spread)
