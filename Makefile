@@ -4,7 +4,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint format policies bench clean
+.PHONY: demo test lint format policies detectors bench clean
 
 demo: .venv/.ready ## set up, then train the quickstart network and write its report
 	$(BIN)/cellfree run scenarios/quickstart.yaml
@@ -27,6 +27,11 @@ policies: .venv/.ready ## train the policies that ship with the package anew, an
 	for name in set-shared set-central; do \
 	  $(BIN)/cellfree run scenarios/policies/$$name.yaml --out build/policies/$$name && \
 	  $(BIN)/cellfree policies export build/policies/$$name --out cellfree_sim/trained_policies/$$name.policy || exit 1; \
+	done
+
+detectors: .venv/.ready ## train the learned detectors that ship with the package anew, and put them in their place
+	for file in scenarios/detectors/*.yaml; do \
+	  $(BIN)/cellfree train $$file --out cellfree_sim/trained_detectors/$$(basename $$file .yaml).detector || exit 1; \
 	done
 
 bench: .venv/.ready ## speed, as ratios measured side by side

@@ -30,6 +30,7 @@ def account(
     run: Mapping[str, Any],
     stations: Sequence[Mapping[str, Any]],
     sum_rate_end: float | None,
+    uplink: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The summary of a run, its keys in order.
 
@@ -40,7 +41,33 @@ def account(
         run: `engine`, `status`, `steps` and `wall_seconds`.
         stations: where they run.
         sum_rate_end: on the validation split at the end, for injections, where it is known.
+        uplink: what its services did; empty where there is none.
     """
+    simulated = max(facts["simulated_seconds"], uplink.get("simulated_seconds", 0.0))
+    found = {
+        "name": scenario.name,
+        "seed": scenario.seed,
+        **run,
+        "simulated_seconds": simulated,
+        "versions": _versions(),
+        "stations": list(stations),
+        "events": operations.events,
+    }
+    if scenario.downlink.algorithm.learns:
+        found["downlink"] = _downlink(scenario, operations, facts, sum_rate_end) | dict(measured or {})
+    if uplink:
+        found["uplink"] = dict(uplink)
+    execution_bytes = facts.get("execution_bytes_per_realisation", 0.0)
+    found["backhaul"] = backhaul_summary(
+        books, training_steps=int(run["steps"]), execution_bytes_per_realisation=execution_bytes
+    )
+    return found
+
+
+def _downlink(
+    scenario: Scenario, operations: Operations, facts: Mapping[str, Any], sum_rate_end: float | None
+) -> dict[str, Any]:
+    """What was learned, and where it ran; without what it was worth."""
     downlink: dict[str, Any] = {
         "algorithm": scenario.downlink.algorithm.name,
         "loss_scheme": scenario.downlink.loss_scheme.name,
@@ -54,20 +81,7 @@ def account(
         downlink["loss_scheme_at_end"] = facts["objective"]
     if operations.injections:
         downlink["injection"] = [{**asdict(each), "sum_rate_end": sum_rate_end} for each in operations.injections]
-    execution_bytes = facts.get("execution_bytes_per_realisation", 0.0)
-    return {
-        "name": scenario.name,
-        "seed": scenario.seed,
-        **run,
-        "simulated_seconds": facts["simulated_seconds"],
-        "versions": _versions(),
-        "stations": list(stations),
-        "events": operations.events,
-        "downlink": downlink | dict(measured or {}),
-        "backhaul": backhaul_summary(
-            books, training_steps=int(run["steps"]), execution_bytes_per_realisation=execution_bytes
-        ),
-    }
+    return downlink
 
 
 def account_of_failure(

@@ -161,6 +161,13 @@ class Controller:
             self._mbs = None
         self._give_back(station)
 
+    async def homes(self) -> dict[str, Any]:
+        """Placement group of each station, and the ids of its GPUs: where what belongs to a station can live, too."""
+        there = {name: actor for name, actor in self._actors().items() if actor is not None}
+        with_gpus = {name: actor.gpus.remote() for name, actor in there.items() if self._seats[name][0].gpus > 0}
+        ids = await self._ask(with_gpus)
+        return {name: (self._seats[name][1], ids.get(name, [])) for name in there}
+
     async def fail(self, station: str, barrier: str) -> None:
         """See `Engine.fail`."""
         await self._ask({station: self._actors()[station].fail.remote(barrier)})
@@ -412,7 +419,7 @@ class Controller:
         errors |= {name: task.exception() for name, task in tasks.items() if task.exception()}
         dead = self._dead(errors)
         if dead:
-            raise StationLostError(tuple(sorted(dead)), f"died: {_account(errors[first])}")
+            raise StationLostError(tuple(sorted(dead)), f"died: {account(errors[first])}")
         cause = getattr(errors[first], "cause", errors[first])
         raise cause if isinstance(cause, BaseException) else RunFailedError(str(cause))
 
@@ -441,7 +448,7 @@ def _actor(kind: type, seat: Seat, group: Any, **options: Any) -> Any:
     return ray.remote(kind).options(num_cpus=seat.cpus, num_gpus=seat.gpus, scheduling_strategy=strategy, **options)
 
 
-def _account(error: BaseException | None) -> str:
+def account(error: BaseException | None) -> str:
     """Why a process is gone, in one line: what its constructor raised, else what Ray knows of its end."""
     if isinstance(error, RayTaskError):
         error = error.cause

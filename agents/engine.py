@@ -254,6 +254,10 @@ class RayEngine:
         """Process id and device of each station, as "pid device"."""
         return dict(self._places)
 
+    def homes(self) -> dict[str, tuple[Any, list[str]]]:
+        """Placement group of each station, and the ids of its GPUs, while it does not train."""
+        return dict(self._ask("homes"))
+
     def controller_pid(self) -> int:
         """Process id of the controller."""
         return int(self._ask("pid"))

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.station import make_context, read_network
+from agents.station import gpu_ids, make_context, read_network
 from cellfree_sim.downlink.roles import CoordinatorRole, Round
 from cellfree_sim.errors import RunFailedError
 from cellfree_sim.results.state import pack_state, unpack_state
@@ -58,6 +58,10 @@ class Mbs:
     async def ready(self) -> str:
         """Where this station runs: process id and device."""
         return f"{os.getpid()} {self._device}"
+
+    async def gpus(self) -> list[str]:
+        """Ids of the GPUs that this station has a share of."""
+        return gpu_ids()
 
     async def exchange(self, station: str, phase: str, step: int, bundle: bytes) -> bytes:
         """Hand in a station's part of a round; returns the MBS's answer when the round is closed."""

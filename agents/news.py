@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.results.files import write_json
@@ -29,14 +31,42 @@ class News:
         self._status = status
         self._known: dict[str, Any] = {}
         self._told_at = -EVERY_S
+        self._services: dict[str, dict[str, float]] = {}
+        self._lock = threading.Lock()  # an uplink tells from a thread of its own
 
     def round(self, row: Mapping[str, Any], step: int, steps: int) -> None:
         """A round has closed: told about once a second, and whenever something was measured."""
-        if row["phase"] != "training":
-            self._known["sum_rate"] = row["sum_rate"]
-        self._known |= {"step": step, "steps": steps, "bytes": row["bytes"]}
+        with self._lock:
+            if row["phase"] != "training":
+                self._known["sum_rate"] = row["sum_rate"]
+            self._known |= {"step": step, "steps": steps, "bytes": row["bytes"]}
+            self._tell(at_once=row["phase"] != "training")
+
+    def bursts(self, rows: Sequence[Mapping[str, Any]], total: int) -> dict[str, Any]:
+        """Bursts of an uplink are over; how it is doing: `burst`, `bursts`, and `services`, each with `ser`."""
+        with self._lock:
+            for row in rows:
+                own = self._services.setdefault(str(row["service"]), {"symbols": 0, "errors": 0, "latency_s": 0.0})
+                own["symbols"] += int(row["symbols"])
+                own["errors"] += int(row["symbol_errors"])
+                own["latency_s"] = float(row["latency_s"])
+            services = [
+                {
+                    "name": name,
+                    "ser": own["errors"] / own["symbols"] if own["symbols"] else None,
+                    "latency_ms": 1e3 * own["latency_s"] if math.isfinite(own["latency_s"]) else None,
+                }
+                for name, own in self._services.items()
+            ]
+            done = max((int(row["burst"]) + 1 for row in rows), default=self._known.get("burst", 0))
+            progress = {"burst": done, "bursts": total, "services": services}
+            self._known |= progress
+            self._tell(at_once=done == total)
+            return progress
+
+    def _tell(self, *, at_once: bool) -> None:
         now = time.monotonic()
-        if now - self._told_at < EVERY_S and row["phase"] == "training":
+        if now - self._told_at < EVERY_S and not at_once:
             return
         self._told_at = now
         self._known |= {"stations": self.stations(), "events": self._operations.events[-EVENTS_TOLD:]}

@@ -228,6 +228,7 @@ class Operations:
         Raises:
             UserError: it cannot be, or its process failed; nothing was changed.
         """
+        self._check_may_change()
         if self._coming is None:
             self._begin(spec)
         assert self._coming is not None
@@ -237,6 +238,7 @@ class Operations:
 
     def remove(self, name: str, *, scheduled: bool = False) -> Removal:
         """Let a station leave now: UserError where it cannot."""
+        self._check_may_change()
         network = with_removed(self._scenario, self.network, name)
         reachable = self.network.status(name) == "active"
         before = self._run.sum_rate()
@@ -254,6 +256,11 @@ class Operations:
             f"{name} left at step {removal.at_step}: sum rate {before:.2f} before, {removal.sum_rate_after:.2f} after"
         )
         return removal
+
+    def _check_may_change(self) -> None:
+        """An uplink is tuned to the stations that there are."""
+        if self._scenario.uplink is not None:
+            raise UserError("the network of a run with an uplink cannot change: stations neither join nor leave")
 
     def drop(self, stations: Collection[str], reason: str) -> None:
         """Go on without stations whose processes are gone for good."""
@@ -482,7 +489,7 @@ class Operations:
     def _decision_s(self, name: str) -> float:
         """Simulated time of one forward pass for one realisation."""
         flops = self._engine.facts()["flops_per_realisation"][name]
-        return float(flops / self._scenario.network.sbs.mec_flop_per_s)
+        return float(flops / self._scenario.flop_per_s_left(name))
 
     def _change(self, network: Network) -> None:
         """From here on, the network is another one, for all stations.
@@ -498,6 +505,8 @@ class Operations:
         self._run.network_changed()
 
     def _take(self, number: int, request: Mapping[str, Any]) -> None:
+        if request.get("command") in ("inject", "remove"):
+            self._check_may_change()
         match request.get("command"):
             case "inject":
                 given = {key: value for key, value in request.items() if key != "command"}

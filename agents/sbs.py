@@ -11,7 +11,7 @@ from typing import Any
 from ray.actor import ActorHandle
 
 from agents.mbs import Mbs
-from agents.station import make_context, read_network
+from agents.station import gpu_ids, make_context, read_network
 from cellfree_sim.downlink.roles import Round, StationRole
 from cellfree_sim.progress import progress_over_splits
 from cellfree_sim.results.state import pack_state, unpack_state
@@ -46,6 +46,10 @@ class Sbs:
     def ready(self) -> str:
         """Where this station runs: process id and device."""
         return f"{os.getpid()} {self._device}"
+
+    def gpus(self) -> list[str]:
+        """Ids of the GPUs that this station has a share of."""
+        return gpu_ids()
 
     def connect(self, mbs: ActorHandle[Mbs]) -> None:
         """The MBS was restarted, and has a new process."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,19 +28,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from agents.accounts import account, account_of_failure
+from agents.bursts import Bursts, without_uplink
+from agents.launching import make_engine, make_uplink, train_detectors
 from agents.news import News
 from agents.operations import Injection, Operations, Removal, StopRequested
+from agents.recovery import Recovery
 from cellfree_sim.channel import check_channels
-from cellfree_sim.engine import CONTROLLER
-from cellfree_sim.errors import (
-    CellfreeError,
-    NotRestartedError,
-    RunFailedError,
-    RunFolderError,
-    StationLostError,
-    UserError,
-)
-from cellfree_sim.interrupts import deferred_interrupts
+from cellfree_sim.errors import CellfreeError, RunFolderError, StationLostError, UserError
 from cellfree_sim.network import Network, build_network
 from cellfree_sim.network.changes import check_events
 from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
@@ -58,11 +52,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from cellfree_sim.detection.serving.deployment import Uplink
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.scenario.schema import Scenario
 
 T = TypeVar("T")
-MOST_LOSSES_IN_A_ROW = 3  # restarts without a checkpoint between them
 
 
 @dataclass(frozen=True)
@@ -73,6 +67,7 @@ class Result:
     metrics: pd.DataFrame
     backhaul: pd.DataFrame
     rates: pd.DataFrame
+    uplink: pd.DataFrame
     folder: Path
 
 
@@ -88,6 +83,7 @@ class Simulation:
         journal: Journal,
         observer: Observer,
         started: float,
+        uplink: Uplink | None = None,
     ) -> None:
         self.scenario = scenario
         self.step = 0
@@ -100,12 +96,18 @@ class Simulation:
         self._measured: tuple[int, dict[str, Any]] | None = None
         self._status = "running"
         self._closed = False
-        self._saved = False  # nothing has happened since the last commit
         self._validation: list[Any] | None = None  # step and sum rate of the last one in the network as it is
         self._populated = False  # all stations are there
         self._operating = False  # a change of the network is being made
-        self._losses_in_a_row = 0
         self._news = News(folder, engine, self._operations, lambda: self._status)
+        self._bursts = Bursts(
+            scenario,
+            uplink,
+            beside=engine.name == "ray",
+            on_rows=self._on_bursts,
+            on_event=self._on_uplink_event,
+        )
+        self._recovery = Recovery(scenario, engine, self._bursts, self._operations, journal, folder, self)
 
     @classmethod
     def launch(
@@ -143,6 +145,7 @@ class Simulation:
         folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
         watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
         try:
+            scenario = train_detectors(scenario, folder, watcher)
             folder.write_scenario(dump_scenario(scenario))
             folder.write_topology(network.to_json())
             return cls._bring_up(scenario, network, kind, folder, None, address, watcher, started)
@@ -200,27 +203,19 @@ class Simulation:
         engine: Engine | None = None
         simulation: Simulation | None = None
         try:
-            engine = _make_engine(scenario, network, kind, folder, address, watcher)
-            simulation = cls(scenario, network, engine, folder, Journal(folder, checkpoint), watcher, started)
+            engine = make_engine(scenario, network, kind, folder, address, watcher)
+            uplink = make_uplink(scenario, network, engine)
+            journal = Journal(folder, checkpoint, uplink=uplink is not None)
+            simulation = cls(scenario, network, engine, folder, journal, watcher, started, uplink)
             RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
-            watcher.phase("channels", f"{sum(scenario.realisations.values())} per station")
-            engine.start(watcher.channels)
-            simulation._populated = True
-            folder.log(f"stations joined: {engine.describe()}")
-            if scenario.steps == 0 and scenario.downlink.policy.trained is None:
-                simulation.note("nothing is learned: downlink.epochs is 0, and downlink.policy.trained names no policy")
-            if checkpoint is None:
-                simulation.commit()
-            else:
-                engine.drain_ledgers()
-                engine.load_states(checkpoint.parts)
-                simulation._become(checkpoint)
+            simulation._populate(checkpoint)
         except BaseException as error:
             try:
                 if simulation is not None:
                     if not isinstance(error, UserError):
                         simulation._give_up(error)
                     simulation._journal.close()
+                    simulation._bursts.close()
             finally:
                 RunFile.remove(folder.path)
                 if engine is not None:
@@ -229,6 +224,27 @@ class Simulation:
             raise
         return simulation
 
+    def _populate(self, checkpoint: Checkpoint | None) -> None:
+        """Bring up all stations and the uplink, if there is one; as they were at `checkpoint`, if there is one."""
+        realisations = sum(self.scenario.realisations.values())
+        if realisations:
+            self._observer.phase("channels", f"{realisations} per station")
+        self._engine.start(self._observer.channels)
+        self._populated = True
+        self._folder.log(f"stations joined: {self._engine.describe()}")
+        downlink = self.scenario.downlink
+        if downlink.algorithm.learns and self.scenario.steps == 0 and downlink.policy.trained is None:
+            self.note("nothing is learned: downlink.epochs is 0, and downlink.policy.trained names no policy")
+        if self._bursts.total:
+            self._observer.phase("uplink", f"{self.scenario.network.users.count} users, channels and services")
+        if checkpoint is not None:
+            self._engine.drain_ledgers()
+            self._engine.load_states(without_uplink(checkpoint.parts))
+            self._recovery.become(checkpoint)
+        self._bursts.start(checkpoint)
+        if checkpoint is None:
+            self.commit()
+
     @property
     def folder(self) -> Path:
         """The run folder."""
@@ -236,6 +252,9 @@ class Simulation:
 
     def advance(self, steps: int | None = None) -> int:
         """Train for `steps` rounds, or to the end of the scenario; returns the step reached.
+
+        The bursts of an uplink go on beside: those that are due by then are over when this returns, and all of them at
+        the end of the training, or where there is none.
 
         KeyboardInterrupt lets the round end, saves a checkpoint, and goes on its way.
 
@@ -248,7 +267,8 @@ class Simulation:
         if steps is not None and not 0 < steps <= left:
             raise UserError(f"advance: steps must lie in 1…{left}, the rounds that are left; found {steps}")
         until = self.scenario.steps if steps is None else self.step + steps
-        self._observer.phase("training", f"step {self.step} to {until}")
+        if until > self.step:
+            self._observer.phase("training", f"step {self.step} to {until}")
         with self._saved_on_the_way_out():
             self._happen(wait=False)
             while self.step < until:
@@ -256,6 +276,11 @@ class Simulation:
                 self._operations.look_ahead(boundary)
                 self._advance_to(boundary, save=boundary == until)
                 self._happen(wait=self.step == self.scenario.steps)
+            if self.step == self.scenario.steps and self._bursts.left:
+                self._observer.phase("bursts", f"{self._bursts.done} to {self._bursts.total}")
+            while self.step == self.scenario.steps and self._bursts.left:
+                self._advance_bursts()
+                self._happen(wait=True)
         return self.step
 
     def inject_sbs(
@@ -316,7 +341,8 @@ class Simulation:
         if self.step == self.scenario.steps:
             with self._saved_on_the_way_out():
                 self._happen(wait=True)
-                self._operate(self.sum_rate)  # an interruption in the last round may have come before it
+                if self.scenario.downlink.algorithm.learns:
+                    self._operate(self.sum_rate)  # an interruption in the last round may have come before it
         try:
             summary = self._tested()
         except CellfreeError as error:
@@ -328,7 +354,8 @@ class Simulation:
 
             self._observer.phase("report", str(self._folder.report_path))
             build_report(self.folder)
-        return Result(summary, self._folder.metrics(), self._folder.backhaul(), self._folder.rates(), self.folder)
+        folder = self._folder
+        return Result(summary, folder.metrics(), folder.backhaul(), folder.rates(), folder.uplink(), self.folder)
 
     def _tested(self) -> dict[str, Any]:
         """The summary of the run with what it is worth on the test split, whoever dies meanwhile."""
@@ -338,7 +365,7 @@ class Simulation:
                     self._engine.refuse("its training is done; the network changes no more")
                 return self._measured_summary()
             except StationLostError as lost:
-                self._recover(lost)
+                self._recovery.recover(lost)
 
     def describe(self) -> dict[str, Any]:
         """Where the network runs: engine, its stations with process id and device; on Ray its address and namespace."""
@@ -355,6 +382,7 @@ class Simulation:
             run=self._standing(),
             stations=self._news.stations(),
             sum_rate_end=self._validation[1] if self._validation else None,
+            uplink=self._bursts.facts(),
         )
 
     def close(self) -> None:
@@ -366,13 +394,14 @@ class Simulation:
             if self._status in ("running", "interrupted"):
                 self._status = "stopped" if self._status == "running" else self._status
                 with suppress(StationLostError):  # what died since the last commit is lost, as after any failure
-                    self._journal.record(self._engine.drain_ledgers())
+                    self._journal.record(self._recovery.ledgers())
                     self._folder.write_summary(self.summary())
         finally:
             self._journal.close()
             balanced = self._journal.books.balanced
             self._folder.log(f"ended: {self._status} after step {self.step}, books balanced: {balanced}")
             RunFile.remove(self.folder)
+            self._bursts.close()
             self._engine.close()
             self._observer.close()
 
@@ -388,19 +417,18 @@ class Simulation:
 
     def commit(self) -> None:
         """Save the run as it is now, unless that has been done: states, metrics, books, network."""
-        if self._saved:
-            return
-        with deferred_interrupts() as interrupted:
-            ledgers, states = self._engine.drain_ledgers(), self._engine.states()
-            known = {"validation": self._validation, "measured": self._measured}
-            notes = {"engine": self._engine.name, **known, **self._operations.notes()}
-            self._journal.commit(self.step, ledgers, states, notes)
-            self._folder.write_topology(notes["network"])
-            self._folder.log(f"checkpoint at step {self.step}")
-            self._saved = True
-            self._losses_in_a_row = 0
-        if interrupted():
-            raise KeyboardInterrupt
+        self._recovery.commit()
+
+    def known(self) -> dict[str, Any]:
+        """What this process knows of the run, for a checkpoint."""
+        return {"validation": self._validation, "measured": self._measured}
+
+    def become(self, checkpoint: Checkpoint) -> None:
+        """Know what was known at a checkpoint."""
+        self.step = checkpoint.step
+        self._validation = checkpoint.notes["validation"]
+        measured = checkpoint.notes["measured"]
+        self._measured = None if measured is None else (measured[0], measured[1])
 
     def sum_rate(self) -> float:
         """Mean sum rate on the validation realisations, of the network as it is now, bit/s/Hz."""
@@ -413,7 +441,7 @@ class Simulation:
         """What was measured was measured in another network."""
         self._validation = None
         self._measured = None
-        self._saved = False
+        self._recovery.saved = False
 
     def note(self, text: str) -> None:
         """Something a person should know."""
@@ -426,7 +454,7 @@ class Simulation:
 
     def _on_rows(self, rows: Rows) -> None:
         for row in rows:
-            self._saved = False
+            self._recovery.saved = False
             if row["phase"] == "training":
                 self.step = max(self.step, int(row["step"]))
             elif row["phase"] == "validation":
@@ -434,6 +462,19 @@ class Simulation:
             self._observer.round({**row, "steps": self.scenario.steps})
             self._news.round(row, self.step, self.scenario.steps)
         self._journal.add_rounds(rows)
+
+    def _on_bursts(self, rows: Rows) -> None:
+        """Bursts are over; on Ray, a thread tells of them."""
+        self._recovery.saved = False
+        self._journal.add_bursts(rows)
+        self._observer.bursts(self._news.bursts(rows, self._bursts.total))
+
+    def _on_uplink_event(self, record: dict[str, Any]) -> None:
+        self._recovery.saved = False
+        self._operations.events.append(record)
+        what = f"detects with {record['detector']}" if "detector" in record else "is killed"
+        place = f" at {record['station']}" if "station" in record else ""
+        self.note(f"service {record['service']}{place} {what} from burst {record['at_burst']} on")
 
     def _standing(self) -> dict[str, Any]:
         return {
@@ -457,15 +498,30 @@ class Simulation:
         Where a station dies on the way, it is brought back, and this returns, to be tried again.
         """
         try:
-            self.step = self._engine.advance(boundary, self._on_rows, self._should_hold)
+            self._bursts.begin(boundary)
+            try:
+                self.step = self._engine.advance(boundary, self._on_rows, self._should_hold)
+            except BaseException:
+                self._bursts.abandon()
+                raise
+            self._bursts.end(self._should_hold if self.step == boundary else lambda: True)
             if self.step % self.scenario.checkpoint_every_steps == 0 or (save and self.step == boundary):
                 self.commit()
         except StationLostError as lost:
-            self._recover(lost)
+            self._recovery.recover(lost)
+
+    def _advance_bursts(self) -> None:
+        """Bursts after the training, or without any, to the next moment at which they are saved."""
+        try:
+            self._bursts.begin_part()
+            self._bursts.end(self._should_hold)
+            self.commit()
+        except StationLostError as lost:
+            self._recovery.recover(lost)
 
     def _should_hold(self) -> bool:
         self._operations.take_requests()
-        return self._operations.wants_boundary()
+        return self._operations.wants_boundary() or self._bursts.has_failed()
 
     def _happen(self, *, wait: bool) -> None:
         """Let everything happen that is asked for, or due, at this round boundary."""
@@ -483,7 +539,7 @@ class Simulation:
             try:
                 outcome = operation()
             except StationLostError as lost:
-                self._recover(lost)
+                self._recovery.recover(lost)
             except (CellfreeError, StopRequested):
                 self._operating = False
                 raise
@@ -519,74 +575,12 @@ class Simulation:
                 pass
             else:
                 return
-        self._go_back(())
-
-    def _recover(self, lost: StationLostError) -> None:
-        """Let all stations go back to the last commit; restart the dead, or go on without them."""
-        if self.scenario.on_failure == "abort":
-            raise lost
-        started, reached = time.perf_counter(), self.step
-        mbs = self._operations.network.mbs
-        dead, dropped, reason = set(lost.stations), set[str](), lost.reason
-        if self.scenario.on_failure == "drop":
-            dropped = dead - {mbs, CONTROLLER}
-        self.note(f"{lost}; {'restarting' if dead - dropped else 'going on without'}")
-        while True:
-            self._losses_in_a_row += 1
-            if self._losses_in_a_row > MOST_LOSSES_IN_A_ROW:
-                raise RunFailedError(
-                    f"{lost}; given up after {MOST_LOSSES_IN_A_ROW} restarts without a checkpoint between"
-                )
-            checkpoint = self._go_back(dead)
-            states = {name: state for name, state in checkpoint.parts.items() if name not in dropped}
-            newcomers = dead - {mbs, CONTROLLER, *checkpoint.parts}
-            try:
-                self._engine.recover(sorted(dead - dropped), states, self._operations.network)
-                back = sorted((dead - dropped) & {CONTROLLER, *checkpoint.parts})
-                if newcomers and (self.scenario.on_failure == "drop" or self._losses_in_a_row == MOST_LOSSES_IN_A_ROW):
-                    self._operations.call_off(reason)
-                else:
-                    self._operations.begin_again()
-                if gone := dropped & set(checkpoint.parts):
-                    self._operations.drop(gone, reason)
-                break
-            except StationLostError as more:
-                dead |= set(more.stations)
-                dropped |= set(more.stations) - {mbs, CONTROLLER} if self.scenario.on_failure == "drop" else set()
-            except NotRestartedError as missing:
-                if mbs in missing.stations:
-                    raise
-                self.note(str(missing))
-                dropped, reason = dropped | set(missing.stations), missing.reason
-        if CONTROLLER in back:
-            RunFile.of_this_process(self._engine.name, **self._engine.reachable_at()).write(self.folder)
-        if back:
-            event = {"event": "restart", "stations": back, "at_step": reached, "from_step": self.step}
-            self._operations.events.append({**event, "seconds": time.perf_counter() - started})
-            self.note(f"{', '.join(back)} restarted; going on from step {self.step}")
-
-    def _go_back(self, dead: Collection[str]) -> Checkpoint:
-        """Forget what came since the last commit."""
-        try:
-            ledgers = self._engine.drain_ledgers() if CONTROLLER not in dead else []
-        except StationLostError:
-            ledgers = []
-        checkpoint = self._journal.rollback(ledgers)
-        self._become(checkpoint)
-        return checkpoint
-
-    def _become(self, checkpoint: Checkpoint) -> None:
-        """Be, in this process, the run that was saved."""
-        self.step = checkpoint.step
-        self._validation = checkpoint.notes["validation"]
-        measured = checkpoint.notes["measured"]
-        self._measured = None if measured is None else (measured[0], measured[1])
-        self._operations.restore(checkpoint.notes)
-        self._saved = True
+        self._recovery.go_back()
 
     def _measured_summary(self) -> dict[str, Any]:
         """Measure the algorithm and its references on the test split, save the run, and sum it up."""
-        if self._measured is None or self._measured[0] != self.step:
+        learns = self.scenario.downlink.algorithm.learns
+        if learns and (self._measured is None or self._measured[0] != self.step):
             self._observer.phase("test", "held-out realisations and references")
             self._on_rows(self._engine.measure())
             self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
@@ -597,9 +591,9 @@ class Simulation:
             found = rate_summary(rates, downlink.algorithm.name, min_rate)
             violation = {"power_violation": self._engine.facts()["power_violation"]}
             self._measured = (self.step, found | violation)
-            self._saved = False  # the test is part of what is saved
+            self._recovery.saved = False  # the test is part of what is saved
         self.commit()
-        if self._status == "running" and self.step == self.scenario.steps:
+        if self._status == "running" and self.step == self.scenario.steps and not self._bursts.left:
             self._status = "done"
         return self.summary()
 
@@ -610,23 +604,7 @@ class Simulation:
         self._folder.log(f"{self._status}: {reason}")
         if self._populated:
             with suppress(CellfreeError):  # whoever keeps the books may be what died
-                self._journal.record(self._engine.drain_ledgers())
+                self._journal.record(self._recovery.ledgers())
         self._folder.write_summary(
             account_of_failure(self.scenario, self._operations, self._journal.books, run=self._standing(), error=reason)
         )
-
-
-def _make_engine(
-    scenario: Scenario, network: Network, kind: str, folder: RunFolder, address: str | None, observer: Observer
-) -> Engine:
-    if kind == "inline":
-        from cellfree_sim.inline import InlineEngine
-
-        return InlineEngine(scenario, network)
-    from agents.engine import RayEngine
-
-    def note(text: str) -> None:
-        folder.log(text)
-        observer.note(text)
-
-    return RayEngine(scenario, network, address=address, run_name=folder.path.name, note=note)

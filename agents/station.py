@@ -32,3 +32,10 @@ def write_network(network: Network) -> str:
 def read_network(network_json: str) -> Network:
     """What `write_network` wrote."""
     return Network.from_json(json.loads(network_json))
+
+
+def gpu_ids() -> list[str]:
+    """Ids of the GPUs that Ray gave to this process."""
+    import ray
+
+    return [str(each) for each in ray.get_gpu_ids()]

@@ -68,9 +68,9 @@ def encode(header: Header, message: Message, *, precision: Precision = "float32"
 
     >>> from cellfree_sim.backhaul.messages import SoftDecision
     >>> header = Header("demo", "training", 0, 0, "sbs-0", "mbs", ("sbs-0", "mbs"), 0.25)
-    >>> frame = encode(header, SoftDecision(np.zeros((2, 3, 4), np.float32)))
+    >>> frame = encode(header, SoftDecision(np.zeros((2, 3, 4), np.float32), np.arange(3, dtype=np.int32)))
     >>> len(frame), decode(frame)[0] == header
-    (257, True)
+    (306, True)
     """
     _check_header(header)
     if CATALOGUE.get(message.KIND) is not type(message):
@@ -132,8 +132,9 @@ def payload_bytes(message: Message, precision: Precision = "float32") -> int:
     """Raw array bytes of a message on the wire, without names, shapes and header.
 
     >>> from cellfree_sim.backhaul.messages import SoftDecision
-    >>> [payload_bytes(SoftDecision(np.zeros((2, 3, 4), np.float32)), p) for p in PRECISIONS]
-    [96, 48, 48, 28]
+    >>> soft = SoftDecision(np.zeros((2, 3, 4), np.float32), np.arange(3, dtype=np.int32))
+    >>> [payload_bytes(soft, precision) for precision in PRECISIONS]
+    [108, 60, 60, 40]
     """
     total = 0
     for field in _fields(message.KIND):

@@ -10,10 +10,15 @@ On each link of its path, a frame of n bytes that reaches the queue at t is read
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+Tag: TypeAlias = "tuple[int, ...]"
+"""Name of a parcel on its way; of parcels that reach a queue at the same time, the one with the smallest goes first."""
 
 
 class Parcel(NamedTuple):
@@ -46,17 +51,35 @@ class _Direction:
         self.free_s = 0.0
 
 
+@dataclass(slots=True)
+class _Journey:
+    """A parcel under way: how many links it has passed, and what they took."""
+
+    parcel: Parcel
+    hop: int = 0
+    queue_s: float = 0.0
+    transfer_s: float = 0.0
+
+
 class LinkSimulator:
     """All links of a network, with the time at which each direction is free again.
+
+    Parcels are carried all at once (`carry`), or are handed in one by one and go as far as a given time (`submit`,
+    `run`): then what happens does not depend on how often that time is moved on, as long as nothing is handed in late.
 
     >>> links = LinkSimulator({("sbs-0", "mbs"): (8e6, 0.5e-3)})
     >>> [d.arrival_s for d in links.carry([Parcel(("sbs-0", "mbs"), 1000, 0.0)] * 2)]
     [0.0015, 0.0025]
+    >>> links.submit((7,), Parcel(("sbs-0", "mbs"), 1000, 0.25))
+    >>> links.run(0.251), [(tag, d.arrival_s) for tag, d in links.run(0.252)]
+    ([], [((7,), 0.2515)])
     """
 
     def __init__(self, links: Mapping[tuple[str, str], tuple[float, float]]) -> None:
         """`links` maps each pair of linked stations, in either order, to its capacity (bit/s) and latency (s)."""
         self._directions: dict[tuple[str, str], _Direction] = {}
+        self._journeys: dict[Tag, _Journey] = {}
+        self._events: list[tuple[float, Tag]] = []
         for (a, b), (capacity_bps, latency_s) in links.items():
             self.set_link(a, b, capacity_bps, latency_s)
 
@@ -75,27 +98,40 @@ class LinkSimulator:
         `parcels` goes first. What an earlier call sent keeps its place in front.
         """
         for parcel in parcels:
-            for ends in zip(parcel.path, parcel.path[1:], strict=False):
-                if ends not in self._directions:
-                    raise ValueError(f"there is no link {ends[0]}-{ends[1]} for the path {'>'.join(parcel.path)}")
-        ready = [(parcel.sent_s, index, 0) for index, parcel in enumerate(parcels)]
-        heapq.heapify(ready)
-        queue_s, transfer_s = [0.0] * len(parcels), [0.0] * len(parcels)
-        arrival_s = [parcel.sent_s for parcel in parcels]
-        while ready:
-            now_s, index, hop = heapq.heappop(ready)
-            parcel = parcels[index]
-            if hop == len(parcel.path) - 1:
-                arrival_s[index] = now_s
+            self._check(parcel)
+        for index, parcel in enumerate(parcels):
+            self.submit((index,), parcel)
+        deliveries = dict(self.run())
+        return [deliveries[index,] for index in range(len(parcels))]
+
+    def submit(self, tag: Tag, parcel: Parcel) -> None:
+        """Hand in a parcel, under a name that no other has meanwhile; `run` carries it."""
+        self._check(parcel)
+        if tag in self._journeys:
+            raise ValueError(f"parcel {tag} is on its way already")
+        self._journeys[tag] = _Journey(parcel)
+        heapq.heappush(self._events, (parcel.sent_s, tag))
+
+    def run(self, until_s: float = math.inf) -> list[tuple[Tag, Delivery]]:
+        """What arrives before `until_s`, in the order of arrival, once all that is sent before that was handed in."""
+        arrived = []
+        while self._events and self._events[0][0] < until_s:
+            now_s, tag = heapq.heappop(self._events)
+            journey = self._journeys[tag]
+            path, size_bytes, _ = journey.parcel
+            if journey.hop == len(path) - 1:
+                del self._journeys[tag]
+                arrived.append((tag, Delivery(now_s, journey.queue_s, journey.transfer_s)))
                 continue
-            direction = self._directions[parcel.path[hop], parcel.path[hop + 1]]
+            direction = self._directions[path[journey.hop], path[journey.hop + 1]]
             start_s = max(now_s, direction.free_s)
-            occupied_s = 8 * parcel.size_bytes / direction.capacity_bps
+            occupied_s = 8 * size_bytes / direction.capacity_bps
             direction.free_s = start_s + occupied_s
-            queue_s[index] += start_s - now_s
-            transfer_s[index] += occupied_s + direction.latency_s
-            heapq.heappush(ready, (direction.free_s + direction.latency_s, index, hop + 1))
-        return [Delivery(*row) for row in zip(arrival_s, queue_s, transfer_s, strict=True)]
+            journey.queue_s += start_s - now_s
+            journey.transfer_s += occupied_s + direction.latency_s
+            journey.hop += 1
+            heapq.heappush(self._events, (direction.free_s + direction.latency_s, tag))
+        return arrived
 
     def state(self) -> list[tuple[str, str, float]]:
         """When each direction is free, for a checkpoint: (from, to, free_s)."""
@@ -105,3 +141,23 @@ class LinkSimulator:
         """Take back what `state` gave, on the same links."""
         for a, b, free_s in state:
             self._directions[a, b].free_s = free_s
+
+    def journeys(self) -> list[list[Any]]:
+        """The parcels under way, for a checkpoint beside `state`; `resume` takes them back."""
+        at_s = {tag: time_s for time_s, tag in self._events}
+        return [
+            [list(tag), at_s[tag], *each.parcel, each.hop, each.queue_s, each.transfer_s]
+            for tag, each in sorted(self._journeys.items())
+        ]
+
+    def resume(self, journeys: Sequence[Sequence[Any]]) -> None:
+        """See `journeys`; parcels that were under way here are forgotten."""
+        self._journeys, self._events = {}, []
+        for tag, at_s, path, size_bytes, sent_s, *passed in journeys:
+            self._journeys[tuple(tag)] = _Journey(Parcel(tuple(path), size_bytes, sent_s), *passed)
+            heapq.heappush(self._events, (at_s, tuple(tag)))
+
+    def _check(self, parcel: Parcel) -> None:
+        for ends in zip(parcel.path, parcel.path[1:], strict=False):
+            if ends not in self._directions:
+                raise ValueError(f"there is no link {ends[0]}-{ends[1]} for the path {'>'.join(parcel.path)}")

@@ -1,10 +1,12 @@
 """The message catalogue: everything that one station may tell another.
 
 Shapes use these letters: S realisations in the batch, N subcarriers, T transmit antennas of a station, I users, R
-receive antennas of a user, B stations, K = 1 + I + B learned loss weights (0 where the loss scheme has none).
+receive antennas of a user, B stations, K = 1 + I + B learned loss weights (0 where the loss scheme has none). Those of
+the uplink: S slots of a burst, I users, D antennas of a station (samples of a codeword), M messages of a user, F blocks
+of slots with the same channel.
 
 A station scales its channel by sqrt(P_max / sigma^2) and its beams by 1 / sqrt(P_max) before they leave it: on the
-wire, noise power and power budget are both 1.
+wire, noise power and power budget are both 1. So is the noise in what it received.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 LinkClass: TypeAlias = Literal["backhaul", "air", "control"]
-Phase: TypeAlias = Literal["setup", "training", "sharing", "validation", "test", "execution", "control"]
-PHASES: tuple[Phase, ...] = ("setup", "training", "sharing", "validation", "test", "execution", "control")
+Phase: TypeAlias = Literal["setup", "training", "sharing", "validation", "test", "execution", "control", "uplink"]
+PHASES: tuple[Phase, ...] = ("setup", "training", "sharing", "validation", "test", "execution", "control", "uplink")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Header:
     Attributes:
         run: name of the run; a frame of another run is foreign and refused.
         phase: what the frame is for; "training" and "sharing" frames count as training bytes.
-        step: training step (round) the frame belongs to.
+        step: training step (round) the frame belongs to; of an "uplink" frame the burst.
         sequence: number of the frame in its sender's book, from 0.
         sender, receiver: station names.
         path: names of the stations from sender to receiver, both included; one link between each two.
@@ -169,35 +171,51 @@ class ModelTransfer(Message):
 @_catalogued
 @dataclass(frozen=True, slots=True)
 class ReceivedSignal(Message):
-    """SBS -> MBS: what a station received, for central detection; `signal` [S, D] and `channel` [S, I, D] complex64."""
+    """SBS -> MBS: what a station received in a burst, for the central detection of `service`.
+
+    `signal` [S, D] complex64; `channel` [F, I, D] complex64 to the `users` [I] int32 that it serves, noise power 1.
+    """
 
     KIND: ClassVar[str] = "received_signal"
-    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"signal": ("SD", "complex64"), "channel": ("SID", "complex64")}
+    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {
+        "signal": ("SD", "complex64"),
+        "channel": ("FID", "complex64"),
+        "users": ("I", "int32"),
+    }
 
     signal: Array
     channel: Array
+    users: Array
+    service: str = ""
 
 
 @_catalogued
 @dataclass(frozen=True, slots=True)
 class SoftDecision(Message):
-    """SBS -> MBS: log-probabilities of each user's messages, `log_probabilities` [S, I, M] float32."""
+    """SBS -> MBS: what the `service` of a station believes of a burst.
+
+    Log-probabilities of the messages of `users` [I] int32, `log_probabilities` [S, I, M] float32.
+    """
 
     KIND: ClassVar[str] = "soft_decision"
-    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"log_probabilities": ("SIM", "float32")}
+    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"log_probabilities": ("SIM", "float32"), "users": ("I", "int32")}
 
     log_probabilities: Array
+    users: Array
+    service: str = ""
 
 
 @_catalogued
 @dataclass(frozen=True, slots=True)
 class DetectionResult(Message):
-    """MBS -> SBS: decided messages, `messages` [S, I] int32, -1 for a silent user."""
+    """MBS -> SBS: messages decided by `service`, `messages` [S, I] int32 of `users` [I] int32; -1 for a silent user."""
 
     KIND: ClassVar[str] = "detection_result"
-    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"messages": ("SI", "int32")}
+    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"messages": ("SI", "int32"), "users": ("I", "int32")}
 
     messages: Array
+    users: Array
+    service: str = ""
 
 
 @_catalogued

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellfree_sim.network.base import Place
-    from cellfree_sim.network.users import Split, UserDrops
+    from cellfree_sim.network.users import Drops, UserDrops
     from cellfree_sim.scenario.schema import Antennas, Radio, Scenario
 
 Channels = NDArray[np.complex64]
@@ -48,7 +48,7 @@ class ChannelRequest:
     user_antennas: int
     radio: Radio
     users: UserDrops
-    split: Split
+    split: Drops
     first_realisation: int
     seed: int
 

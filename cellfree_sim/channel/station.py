@@ -11,13 +11,13 @@ from cellfree_sim import seeds
 from cellfree_sim.channel import cache
 from cellfree_sim.channel.base import ChannelModel, ChannelRequest, Channels, Progress
 from cellfree_sim.errors import ChannelError
-from cellfree_sim.network.users import SPLITS, Split, draw_users
+from cellfree_sim.network.users import SPLITS, Drops, draw_users
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from cellfree_sim.network.graph import Network
-    from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario.schema import Radio, Scenario
 
 _log = logging.getLogger(__name__)
 
@@ -48,27 +48,40 @@ def outside_notes(scenario: Scenario, folder: Path) -> list[str]:
     return [f"channel.model.path: {path} is outside the scenario's folder {home}" for path in outside]
 
 
-def channel_request(scenario: Scenario, network: Network, station: str, split: Split) -> ChannelRequest:
-    """What `station` asks of the channel model for `split`; its seed is ``("channel", station, split)`` of the run."""
+def channel_request(scenario: Scenario, network: Network, station: str, split: Drops) -> ChannelRequest:
+    """What `station` asks of the channel model for `split`; its seed is ``("channel", station, split)`` of the run.
+
+    In the uplink's drops users have one antenna, and there is one subcarrier; a recorded data set has them after the
+    realisations of all splits.
+    """
     sizes = scenario.channel.realisations
-    earlier = SPLITS[: SPLITS.index(split)]
+    earlier = SPLITS if split == "uplink" else SPLITS[: SPLITS.index(split)]
+    count, antennas, radio = _extent(scenario, split)
     return ChannelRequest(
         station=station,
         station_index=network.sites.index(station),
         stations=len(network.sites),
         site_m=network.position(station),
         antennas=scenario.network.sbs.antennas.model_copy(update={"azimuth_deg": network.azimuth_deg(station)}),
-        user_antennas=scenario.network.users.antennas,
-        radio=scenario.radio,
-        users=draw_users(scenario, split),
+        user_antennas=antennas,
+        radio=radio,
+        users=draw_users(scenario, split, count),
         split=split,
         first_realisation=sum(getattr(sizes, other) for other in earlier),
         seed=seeds.integer(scenario.seed, "channel", station, split),
     )
 
 
+def _extent(scenario: Scenario, split: Drops) -> tuple[int, int, Radio]:
+    """Number of drops, antennas of a user, and the radio."""
+    if split != "uplink":
+        return getattr(scenario.channel.realisations, split), scenario.network.users.antennas, scenario.radio
+    assert scenario.uplink is not None  # else nobody asks
+    return scenario.uplink.realisations, 1, scenario.radio.model_copy(update={"subcarriers": 1})
+
+
 def station_channels(
-    scenario: Scenario, network: Network, station: str, split: Split, progress: Progress | None = None
+    scenario: Scenario, network: Network, station: str, split: Drops, progress: Progress | None = None
 ) -> Channels:
     """Channels between `station` and all users in the realisations of `split`, complex64 [R, N, T, I, r].
 

@@ -223,24 +223,34 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _overview(runs: Sequence[RunStatus]) -> str:
-    rows = [["run", "status", "engine", "step", "stations", "sum rate, bit/s/Hz", "MB moved", "process"]]
+    heads = ["run", "status", "engine", "step", "burst", "stations", "sum rate, bit/s/Hz", "MB moved", "process"]
+    rows = [heads]
     for run in runs:
         step = "" if run.step is None else f"{run.step}" + (f"/{run.steps}" if run.steps else "")
         stations = str(run.active_stations) if run.stations else ""
         rate = "" if run.sum_rate is None else f"{run.sum_rate:.2f}"
         moved = "" if run.bytes is None else f"{run.bytes / 1e6:.1f}"
         place = " on ".join(str(each) for each in (run.pid, run.host) if each is not None)
-        rows.append([run.run, run.status, run.engine or "", step, stations, rate, moved, place])
-    return table(rows)
+        burst = "" if run.bursts is None else f"{run.burst or 0}/{run.bursts}"
+        rows.append([run.run, run.status, run.engine or "", step, burst, stations, rate, moved, place])
+    empty = [] if any(run.bursts is not None for run in runs) else [heads.index("burst")]
+    return table([[cell for index, cell in enumerate(row) if index not in empty] for row in rows])
 
 
 def _details(run: RunStatus) -> list[str]:
-    """The stations of a run, and what happened to them."""
+    """The stations and services of a run, and what happened to them."""
     found = []
     if run.stations:
         keys = [key for key in SHOWN_STATIONS if any(station.get(key) not in (None, "") for station in run.stations)]
         rows = [["" if station.get(key) is None else str(station[key]) for key in keys] for station in run.stations]
         found.append(table([[{"name": "station"}.get(key, key) for key in keys], *rows]))
+    if run.services:
+        rows = [["service", "SER so far", "latency of the last burst, ms"]]
+        for each in run.services:
+            ser, latency = each.get("ser"), each.get("latency_ms")
+            shown = ["" if ser is None else f"{ser:.3g}", "" if latency is None else f"{latency:.3g}"]
+            rows.append([str(each["name"]), *shown])
+        found.append(table(rows))
     if run.events:
         found.append(table([["after step", "event", ""], *(_event(event) for event in run.events)]))
     return found

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from cellfree_sim import __version__
-from cellfree_sim.cli import live, policies, results, running, scenarios, studies
+from cellfree_sim.cli import detectors, live, policies, results, running, scenarios, studies, train
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
 from cellfree_sim.cli.terminal import flat
 from cellfree_sim.errors import UserError
@@ -24,6 +24,7 @@ examples:
   cellfree scenarios show quickstart       every key and its default
   cellfree report runs/quickstart-20250101T120000Z --open
   cellfree reproduce cmtssl/fig6a          a figure of a paper, with a verdict on its claims
+  cellfree train detectors/epnet-receive   a learned detector of the uplink
 
 exit status: 0 done; 1 the run failed; 2 bad usage, scenario or resources; 130 interrupted
 """
@@ -43,7 +44,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     live.add_to(commands)
     results.add_to(commands)
     studies.add_to(commands)
-    below = {"policies": policies.add_to(commands), "scenarios": scenarios.add_to(commands)}
+    train.add_to(commands)
+    below = {
+        "detectors": detectors.add_to(commands),
+        "policies": policies.add_to(commands),
+        "scenarios": scenarios.add_to(commands),
+    }
     commands.check(argv)
     if argv and argv[0] in below:
         below[argv[0]].check(argv[1:])

@@ -14,6 +14,8 @@ from cellfree_sim.cli.terminal import DONE, complain, show, table, tables
 if TYPE_CHECKING:
     import argparse
 
+    from cellfree_sim.results.analysis import RunData
+
 _REPORT_EPILOG = """\
 example:
   cellfree report runs/quickstart-20250101T120000Z --open
@@ -40,22 +42,49 @@ def add_to(commands: Commands) -> None:
 
 def outcome(folder: Path) -> str:
     """The result of a run as a short text, from the files in its folder."""
-    from cellfree_sim.results.analysis import load_run, outcomes
+    from cellfree_sim.results.analysis import load_run
 
     run = load_run(folder)
+    parts = [_rates(run)] if run.has_downlink else []
+    if not run.uplink.empty:
+        parts.append(_services(run))
+    backhaul, seconds = run.summary.get("backhaul", {}), run.summary.get("wall_seconds")
+    books = "books balanced" if backhaul.get("balanced") else "BOOKS DO NOT BALANCE"
+    air = f", {backhaul['air_bytes']:,} of them over the air" if backhaul.get("air_bytes") else ""
+    facts = [["backhaul", f"{backhaul.get('bytes', 0):,} bytes in {backhaul.get('frames', 0):,} frames{air}, {books}"]]
+    facts += [["time", f"{seconds:.1f} s, report not counted"]] if seconds is not None else []
+    facts += [["folder", str(folder)], ["report", str(run.folder.report_path)]]
+    return "\n\n".join([*parts, table(facts)])
+
+
+def _rates(run: RunData) -> str:
+    """How the algorithm and its references did."""
+    from cellfree_sim.results.analysis import outcomes
+
     rows = [["algorithm", "sum rate, bit/s/Hz", f"{run.algorithm} minus it", "users meeting r_min"]]
     for each in outcomes(run):
         gap = "" if each.learned else f"{each.difference:+.2f} ± {each.difference_se:.2f}"
         satisfied = "" if each.satisfied is None else f"{100 * each.satisfied:.1f} %"
         rows.append([each.algorithm, f"{each.sum_rate:.2f} ± {each.sum_rate_se:.2f}", gap, satisfied])
-    backhaul, seconds = run.summary.get("backhaul", {}), run.summary.get("wall_seconds")
-    books = "books balanced" if backhaul.get("balanced") else "BOOKS DO NOT BALANCE"
-    facts = [["backhaul", f"{backhaul.get('bytes', 0):,} bytes in {backhaul.get('frames', 0):,} frames, {books}"]]
-    facts += [["time", f"{seconds:.1f} s, report not counted"]] if seconds is not None else []
-    facts += [["folder", str(folder)], ["report", str(run.folder.report_path)]]
     realisations = max((each.realisations for each in outcomes(run)), default=0)
     head = f"{run.name}: mean ± standard error over {realisations} held-out realisations, differences paired"
-    return f"{head}\n\n{table(rows)}\n\n{table(facts)}"
+    return f"{head}\n\n{table(rows)}"
+
+
+def _services(run: RunData) -> str:
+    """How the edge services of an uplink did, at the highest SNR."""
+    from cellfree_sim.results.report_uplink import milliseconds, rate_with_interval
+    from cellfree_sim.results.uplink import service_records
+
+    rows = [["service", "SNR, dB", "SER [95 %]", "BER", "bytes per slot", "latency, ms: median", "99 %"]]
+    for each in service_records(run):
+        ser, ber = each.rates["ser"][-1], each.rates["ber"][-1]
+        latency = [milliseconds(each.latency_p50_s), milliseconds(each.latency_p99_s)]
+        size = f"{each.bytes_per_slot:,.0f}"
+        rows.append([each.name, f"{each.snr_db[-1]:g}", rate_with_interval(ser), f"{ber.value:.3g}", size, *latency])
+    bursts, several = run.uplink["burst"].nunique(), run.uplink["snr_db"].nunique() > 1
+    which = "; the highest SNR, all of them in the report" if several else ""
+    return f"{run.name}: uplink of {bursts:,} bursts{which}\n\n{table(rows)}"
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -133,8 +133,7 @@ def _to_the_end(start: Any, address: str | None, observer: Observer) -> int:
     try:
         # Ray's threads tell of dead workers on stdout, which is for results
         with ended_like_ctrl_c(), redirect_stdout(sys.stderr), start(address=address, observer=observer) as simulation:
-            if simulation.step < simulation.scenario.steps:
-                simulation.advance()
+            simulation.advance()
             result = simulation.result()
     finally:
         observer.close()

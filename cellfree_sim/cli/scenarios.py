@@ -111,7 +111,9 @@ def _check(arguments: argparse.Namespace) -> int:
                 show(f"{flat(text)}: good: {points['full']} points, {points['quick']} at quick scale")
                 continue
             stations, users = scenario.network.sbs.count, scenario.network.users.count
-            show(f"{flat(text)}: good: {stations} stations, {users} users, {scenario.steps} training steps")
+            bursts = f", {scenario.uplink.bursts} bursts" if scenario.uplink else ""
+            what = f"{stations} stations, {users} users, {scenario.steps} training steps{bursts}"
+            show(f"{flat(text)}: good: {what}")
     return status
 
 

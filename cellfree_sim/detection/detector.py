@@ -11,6 +11,8 @@ A detector is one module in `cellfree_sim.detection.mimo`, with a class of optio
 `build` returns any function of (y, h, noise_variance) with a `Detection`; `Detector` checks what goes into it.
 
 Shape letters: S slots, R receive antennas, N users, M messages of a user, K bits of a message.
+
+A scenario chooses among detectors, so that its schema imports this module: it imports nothing of `scenario` itself.
 """
 
 from __future__ import annotations
@@ -24,8 +26,6 @@ from pydantic import ValidationError
 
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.registry import Named
-from cellfree_sim.scenario.extensions import DETECTORS
-from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -185,6 +185,8 @@ class Detector:
 
 def list_detectors() -> list[str]:
     """Names of all detectors."""
+    from cellfree_sim.scenario.extensions import DETECTORS
+
     return DETECTORS.names()
 
 
@@ -194,6 +196,9 @@ def create_detector(name: str, problem: MimoProblem, **options: Any) -> Detector
     Raises:
         DetectorError: there is no such detector or option, a value is not allowed, or the problem does not suit it.
     """
+    from cellfree_sim.scenario.extensions import DETECTORS
+    from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
+
     names = list_detectors()
     if name not in names:
         hint = did_you_mean(str(name), names)
@@ -207,6 +212,9 @@ def create_detector(name: str, problem: MimoProblem, **options: Any) -> Detector
 
 def _complaint(name: str, error: ValidationError) -> str:
     """The first thing that pydantic found wrong with the options of a detector, on one line."""
+    from cellfree_sim.scenario.extensions import DETECTORS
+    from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
+
     first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     option = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -62,7 +62,7 @@ class Coordinator(CoordinatorRole):
             precision=scenario.backhaul.precision,
             max_bytes=scenario.backhaul.max_frame_bytes,
         )
-        self._capacities = _capacities(network)
+        self._capacities = self._capacities_of(network)
         self._links = LinkSimulator(self._capacities)
         self._objective = Objective(scenario.downlink.loss_scheme, scenario.network.users.min_rate_bps_hz)
         self._joined: dict[str, Join] = {}
@@ -118,7 +118,7 @@ class Coordinator(CoordinatorRole):
         """See `CoordinatorRole.reconfigure`; what is known of stations that are gone is forgotten."""
         self._network = network
         self.roster = tuple(network.stations)
-        self._capacities = _capacities(network)
+        self._capacities = self._capacities_of(network)
         busy = [(a, b, free_s) for a, b, free_s in self._links.state() if network.graph.has_edge(a, b)]
         self._links = LinkSimulator(self._capacities)
         self._links.restore(busy)
@@ -196,7 +196,7 @@ class Coordinator(CoordinatorRole):
         self._port.ledger.drain()  # what is undone was never sent
         self._network = network
         self.roster = tuple(network.stations)
-        self._capacities = _capacities(network)
+        self._capacities = self._capacities_of(network)
         self._links = LinkSimulator(self._capacities)
         self._port.paths = _paths(network)
         self.now_s = float(state["now_s"])
@@ -271,6 +271,11 @@ class Coordinator(CoordinatorRole):
         admit = Admit(roster=self.roster, next_seed=next_seed)
         return self._answer({station: [admit] for station in self.roster}, exchange)
 
+    def _capacities_of(self, network: Network) -> dict[tuple[str, str], tuple[float, float]]:
+        """Capacity and latency of each link, without the slice that is kept for the uplink."""
+        share = self._scenario.link_share_left
+        return {(a, b): (share * network.capacity_bps(a, b), network.latency_s(a, b)) for a, b in network.links()}
+
     def _hold_now(self) -> bool:
         """Whether the stations are to stop at this round boundary; they are told once."""
         hold, self._hold = self._hold, False
@@ -321,10 +326,6 @@ class Coordinator(CoordinatorRole):
 def _paths(network: Network) -> dict[str, tuple[str, ...]]:
     """From the MBS to each small base station that can be reached."""
     return {site: network.path(network.mbs, site) for site in network.sites if network.reaches(network.mbs, site)}
-
-
-def _capacities(network: Network) -> dict[tuple[str, str], tuple[float, float]]:
-    return {(a, b): (network.capacity_bps(a, b), network.latency_s(a, b)) for a, b in network.links()}
 
 
 def _power_violation(power_SB: Tensor) -> float:

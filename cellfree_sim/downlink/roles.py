@@ -195,9 +195,11 @@ class Algorithm(Named):
     """A downlink algorithm: makes the roles that carry it out.
 
     Attributes:
+        learns: whether there are channels, training steps and a test at all.
         transfers_models: whether a station that joins can take over another's model (`StationRole.send_model`).
     """
 
+    learns: ClassVar[bool] = True
     transfers_models: ClassVar[bool] = True
 
     @abstractmethod

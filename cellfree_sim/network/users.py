@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Drops = Split | Literal["uplink"]
+"""What drops are drawn for: a split of the downlink's realisations, or the uplink's bursts."""
 
 
 @dataclass(frozen=True)
 class UserDrops:
-    """Users of the realisations of one split. R realisations, I users.
+    """Users of the realisations of one split, or of the uplink's drops. R realisations, I users.
 
     `positions_m`: x, y, z in metres, float64 [R, I, 3]. `indoor`: bool [R, I]. `indoor_depth`: how deep in its
     building an indoor user is, as a share of the greatest depth of the propagation scenario, float64 [R, I] in [0,
@@ -32,7 +34,7 @@ class UserDrops:
     indoor_depth: NDArray[np.float64]
 
 
-def draw_users(scenario: Scenario, split: Split, realisations: int | None = None) -> UserDrops:
+def draw_users(scenario: Scenario, split: Drops, realisations: int | None = None) -> UserDrops:
     """The user drops of a split, from the scenario's seed alone.
 
     Splits have streams of their own, so that they share no drop. The first drops stay the same when more are asked for,

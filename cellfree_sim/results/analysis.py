@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PURPOSES = ("training", "execution", "measurement", "control")
+PURPOSES = ("training", "execution", "uplink", "measurement", "control")
 PURPOSE_OF_PHASE = {
     "training": "training",
     "sharing": "training",
     "execution": "execution",
+    "uplink": "uplink",
     "validation": "measurement",
     "test": "measurement",
     "setup": "control",
@@ -49,6 +50,7 @@ class RunData:
     metrics: pd.DataFrame
     backhaul: pd.DataFrame
     rates: pd.DataFrame
+    uplink: pd.DataFrame
     events: list[dict[str, Any]]
 
     @property
@@ -73,14 +75,19 @@ class RunData:
         return str(named["name"] if isinstance(named, dict) else named or "dmtssl")
 
     @property
+    def has_downlink(self) -> bool:
+        """Whether anything was learned or tested for the downlink."""
+        return self.algorithm != "none"
+
+    @property
     def min_rate(self) -> float | None:
         """Minimum rate of each user, bit/s/Hz; None where the scenario does not say."""
         return number(self.scenario, "network", "users", "min_rate_bps_hz")
 
     @property
     def first_attempts(self) -> pd.DataFrame:
-        """Frames without those that were sent again, each with its purpose."""
-        frames = self.backhaul[self.backhaul["attempt"] == 0].copy()
+        """Frames of stations, without those that were sent again, each with its purpose."""
+        frames = self.backhaul[(self.backhaul["attempt"] == 0) & (self.backhaul["link_class"] != "air")].copy()
         frames["purpose"] = frames["phase"].map(PURPOSE_OF_PHASE).fillna("control")
         return frames
 
@@ -103,6 +110,7 @@ def load_run(path: Path | str) -> RunData:
         metrics=folder.metrics(),
         backhaul=folder.backhaul(),
         rates=folder.rates(),
+        uplink=folder.uplink(),
         # a run that goes on has no summary yet, and tells the last of them
         events=list(summary.get("events") or read_json(folder.path / PROGRESS).get("events", [])),
     )

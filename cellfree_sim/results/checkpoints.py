@@ -1,6 +1,7 @@
 """Checkpoints: the states of all stations at one round boundary, whole or not there.
 
-``checkpoints/step-00000150/`` holds one file per station and a manifest with the SHA-256 of each. The folder is written
+``checkpoints/step-00000150/`` holds one file per station and a manifest with the SHA-256 of each; where a run has an
+uplink, the name goes on with the bursts that are over, ``-burst-00000100``. The folder is written
 under another name and renamed when everything is on the disk, so a process that dies while saving damages nothing.
 """
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFEST = "manifest.json"
-_PART_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PART_NAME = re.compile(r"(uplink/)?[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # uplink/sbs-0 is kept as uplink~sbs-0.state
+_FOLDER_NAME = re.compile(r"step-(\d+)(?:-burst-(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,10 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
 
-    def save(self, step: int, parts: Mapping[str, bytes], notes: Mapping[str, Any] | None = None) -> Path:
-        """Store the states of all stations after `step` steps, then forget what is older than the newest `keep`.
+    def save(
+        self, step: int, parts: Mapping[str, bytes], notes: Mapping[str, Any] | None = None, *, bursts: int = 0
+    ) -> Path:
+        """Store the states of all stations after so many steps and bursts, then forget all but the newest `keep`.
 
         Raises:
             RunFolderError: the disk is full or not writable; earlier checkpoints are unchanged.
@@ -66,14 +70,14 @@ class Checkpoints:
         for name in parts:
             if not _PART_NAME.fullmatch(name):
                 raise ValueError(f"'{name}' cannot name a part of a checkpoint")
-        target = self.folder / f"step-{step:08d}"
+        target = self.folder / (f"step-{step:08d}" + (f"-burst-{bursts:08d}" if bursts else ""))
         building = self.folder / f".{target.name}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir()
             for name, data in parts.items():
-                with (building / f"{name}.state").open("wb") as file:
+                with (building / _file_name(name)).open("wb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
@@ -111,8 +115,13 @@ class Checkpoints:
 
     def _steps(self) -> list[tuple[int, Path]]:
         """Steps and folders, newest first."""
-        found = [(folder.name.removeprefix("step-"), folder) for folder in self.folder.glob("step-*")]
-        return sorted(((int(step), folder) for step, folder in found if step.isdecimal()), reverse=True)
+        found = [(_FOLDER_NAME.fullmatch(folder.name), folder) for folder in self.folder.glob("step-*")]
+        moments = [((int(name[1]), int(name[2] or 0)), folder) for name, folder in found if name]
+        return [(step, folder) for (step, _), folder in sorted(moments, reverse=True)]
+
+
+def _file_name(part: str) -> str:
+    return f"{part.replace('/', '~')}.state"
 
 
 def _read(folder: Path) -> tuple[int, dict[str, bytes], dict[str, Any]]:
@@ -122,7 +131,7 @@ def _read(folder: Path) -> tuple[int, dict[str, bytes], dict[str, Any]]:
         for name, entry in manifest["parts"].items():
             if not _PART_NAME.fullmatch(name):
                 raise RunFolderError(f"{folder}: is damaged: '{name}' is no name of a part")
-            parts[name] = (folder / f"{name}.state").read_bytes()
+            parts[name] = (folder / _file_name(name)).read_bytes()
             if hashlib.sha256(parts[name]).hexdigest() != entry["sha256"]:
                 raise RunFolderError(f"{folder}: is damaged: {name}.state does not match its checksum")
         return int(manifest["step"]), parts, dict(manifest["notes"])

@@ -43,6 +43,7 @@ class LiveDisplay:
         self._stations: dict[str, tuple[int, int]] = {}
         self._latest: dict[str, dict[str, Any]] = {}
         self._validated: list[float] = []
+        self._bursts: dict[str, Any] = {}
         self._notes: deque[str] = deque(maxlen=NOTES_SHOWN)
         self._pace = Pace()
         self._live = Live(
@@ -70,6 +71,11 @@ class LiveDisplay:
             elif phase == "validation" and known(metrics.get("sum_rate")):
                 self._validated.append(float(metrics["sum_rate"]))
 
+    def bursts(self, progress: Mapping[str, Any]) -> None:
+        """Moves the bar of the uplink, and the error rates under it."""
+        with self._lock:
+            self._bursts = dict(progress)
+
     def note(self, text: str) -> None:
         """Shown under the numbers, until newer notes push it out."""
         with self._lock:
@@ -87,6 +93,8 @@ class LiveDisplay:
                 parts.append(self._channel_bars())
             if self._latest:
                 parts += self._training()
+            if self._bursts:
+                parts += self._uplink()
             parts += [Text(f"• {note}", style="yellow") for note in self._notes]
             return Panel(Group(*parts), box=box.ROUNDED, border_style="dim", padding=(0, 1))
 
@@ -149,6 +157,25 @@ class LiveDisplay:
             width = max(self._width - 20, 8)
             parts.append(Text.assemble(("validation ", "dim"), (sparkline(self._validated, width), "green")))
         return parts
+
+    def _uplink(self) -> list[RenderableType]:
+        """A bar of bursts, and how each service does: error rate so far, latency of the last burst."""
+        done, total = int(self._bursts["burst"]), int(self._bursts["bursts"])
+        bar = Table.grid(expand=True, padding=(0, 1))
+        bar.add_column(no_wrap=True)
+        bar.add_column(ratio=1)
+        bar.add_row(f"burst {done}/{total}", ProgressBar(total=max(total, 1), completed=done))
+        services = Table.grid(expand=True, padding=(0, 1))
+        services.add_column(style="dim", no_wrap=True, overflow="ellipsis", ratio=1)
+        services.add_column(justify="right", no_wrap=True)
+        services.add_column(justify="right", no_wrap=True)
+        for each in self._bursts["services"][:STATIONS_SHOWN]:
+            latency = _number(each.get("latency_ms"), "{:.3g} ms")
+            services.add_row(str(each["name"]), f"SER {_number(each.get('ser'), '{:.3g}')}", latency)
+        hidden = len(self._bursts["services"]) - STATIONS_SHOWN
+        if hidden > 0:
+            services.add_row(f"{hidden} more", "", "")
+        return [bar, services]
 
     def _training_bar(self, training: Mapping[str, Any]) -> RenderableType:
         step, steps = int(training.get("step") or 0), int(training.get("steps") or 0)

@@ -28,6 +28,9 @@ class Observer(Protocol):
     def round(self, metrics: Mapping[str, Any]) -> None:
         """A round has ended: a row of metrics.parquet, with `steps`, the number of training steps of the run."""
 
+    def bursts(self, progress: Mapping[str, Any]) -> None:
+        """Bursts of an uplink are over: `burst` of `bursts`; its `services`, each with `name`, `ser`, `latency_ms`."""
+
     def note(self, text: str) -> None:
         """Something a person should know: a warning, a fallback, a station that joined."""
 
@@ -45,6 +48,9 @@ class Quiet:
         """Ignored."""
 
     def round(self, metrics: Mapping[str, Any]) -> None:
+        """Ignored."""
+
+    def bursts(self, progress: Mapping[str, Any]) -> None:
         """Ignored."""
 
     def note(self, text: str) -> None:
@@ -98,6 +104,12 @@ class PlainDisplay:
                 if not (last or self._due("training")):
                     return
             self._line(describe_round(metrics, self._pace.ms_per_step))
+
+    def bursts(self, progress: Mapping[str, Any]) -> None:
+        """One line now and then, and for the last burst."""
+        with self._lock:
+            if progress["burst"] == progress["bursts"] or self._due("bursts"):
+                self._line(describe_bursts(progress))
 
     def note(self, text: str) -> None:
         """One line."""
@@ -160,6 +172,16 @@ def describe_round(metrics: Mapping[str, Any], ms_per_step: float | None = None)
     if ms_per_step is not None and metrics.get("phase", "training") == "training":
         parts.append(f"{ms_per_step:.0f} ms per step")
     return f"{head}: {', '.join(parts)}" if parts else head
+
+
+def describe_bursts(progress: Mapping[str, Any]) -> str:
+    """One line about an uplink.
+
+    >>> describe_bursts({"burst": 40, "bursts": 100, "services": [{"name": "ep-local", "ser": 0.0123}]})
+    'bursts 40/100: SER 0.0123 ep-local'
+    """
+    rates = [f"{each['ser']:.3g} {each['name']}" for each in progress["services"] if known(each.get("ser"))]
+    return f"bursts {progress['burst']}/{progress['bursts']}" + (f": SER {', '.join(rates)}" if rates else "")
 
 
 def known(value: Any) -> bool:

@@ -6,7 +6,7 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cellfree_sim.results import report_events
+from cellfree_sim.results import report_events, report_uplink
 from cellfree_sim.results import report_tables as tables
 from cellfree_sim.results.analysis import (
     Outcome,
@@ -21,14 +21,16 @@ from cellfree_sim.results.analysis import (
 from cellfree_sim.results.figures import draw_figures
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
+from cellfree_sim.results.uplink import service_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cellfree_sim.results.figures import Figure
+    from cellfree_sim.results.uplink import ServiceRecord
 
-WIDE_FIGURES = frozenset({"rates", "backhaul"})
+WIDE_FIGURES = frozenset({"rates", "backhaul", "error-rates"})
 PAPER_NOISE_DBM = -26.0
 RECEIVER_NOISE_FIGURE_DB = 15.0  # generous: what is above thermal noise by more than this is no receiver's noise
 SCALAR_BYTES = 4  # a float32
@@ -66,6 +68,7 @@ def _html(run: RunData, figures: Sequence[Figure]) -> str:
         loader=PackageLoader("cellfree_sim.results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     found = outcomes(run)
+    services = service_records(run)
     shown = {
         figure.name: {
             "caption": figure.caption,
@@ -78,7 +81,10 @@ def _html(run: RunData, figures: Sequence[Figure]) -> str:
         name=run.name,
         status=_status(run),
         facts=_facts(run),
-        tiles=_tiles(run, found),
+        tiles=_tiles(run, found, services),
+        has_downlink=run.has_downlink,
+        error_table=report_uplink.error_table(services),
+        services_table=report_uplink.services_table(services),
         warnings=warnings(run),
         rates_table=tables.rates_table(run, found),
         events_table=report_events.events_table(run),
@@ -101,9 +107,9 @@ def _status(run: RunData) -> str:
 
 def _facts(run: RunData) -> list[str]:
     """What the run was, in a line."""
-    facts = [algorithm_label(run.algorithm)]
+    facts = [algorithm_label(run.algorithm)] if run.has_downlink else []
     scheme = setting(run.scenario, "downlink", "loss_scheme")
-    if scheme:
+    if scheme and run.has_downlink:
         facts.append(f"loss scheme {scheme['name'] if isinstance(scheme, dict) else scheme}")
     stations = [node for node in run.topology.get("nodes", []) if node.get("kind") == "sbs"]
     users = number(run.scenario, "network", "users", "count")
@@ -115,7 +121,10 @@ def _facts(run: RunData) -> list[str]:
     if model:
         facts.append(str(model["name"] if isinstance(model, dict) else model))
     summary = run.summary
-    if "steps" in summary:
+    bursts = setting(run.scenario, "uplink", "bursts")
+    if bursts:
+        facts.append(count(int(bursts), "burst"))
+    if "steps" in summary and run.has_downlink:
         facts.append(count(int(summary["steps"]), "training step"))
     if "engine" in summary:
         facts.append(f"{summary['engine']} engine")
@@ -134,7 +143,7 @@ def _stations(run: RunData, stations: Sequence[Mapping[str, Any]]) -> str:
     return count(first, "small base station") + (f" at first, {last} at the end" if last != first else "")
 
 
-def _tiles(run: RunData, found: Sequence[Outcome]) -> list[Tile]:
+def _tiles(run: RunData, found: Sequence[Outcome], services: Sequence[ServiceRecord]) -> list[Tile]:
     tiles = []
     learned = next((outcome for outcome in found if outcome.learned), None)
     if learned is not None:
@@ -149,6 +158,7 @@ def _tiles(run: RunData, found: Sequence[Outcome]) -> list[Tile]:
             tiles.append(
                 Tile(f"against {algorithm_label(outcome.algorithm)}", gain, "bit/s/Hz, paired, ± standard error")
             )
+    tiles += _uplink_tiles(services)
     frames = run.first_attempts
     if not frames.empty:
         books = {True: "books balanced", False: "books do not balance", None: "books not closed"}[tables.balanced(run)]
@@ -157,6 +167,22 @@ def _tiles(run: RunData, found: Sequence[Outcome]) -> list[Tile]:
         )
     if run.summary.get("simulated_seconds") is not None:
         tiles.append(Tile("simulated time", f"{run.summary['simulated_seconds']:.3g} s", "compute, queue and transfer"))
+    return tiles
+
+
+def _uplink_tiles(services: Sequence[ServiceRecord]) -> list[Tile]:
+    """The best error rate at the highest SNR, and the shortest latency."""
+    rated = [(each.rates["ser"][-1].value, each) for each in services if each.snr_db]
+    rated = [(value, each) for value, each in rated if math.isfinite(value)]
+    if not rated:
+        return []
+    value, best = min(rated, key=lambda pair: pair[0])
+    more = f"{best.name}, at {signed(best.snr_db[-1], 'g')} dB"
+    tiles = [Tile("lowest symbol error rate", f"{value:.3g}", more)]
+    quickest = min(services, key=lambda each: each.latency_p99_s if math.isfinite(each.latency_p99_s) else math.inf)
+    if math.isfinite(quickest.latency_p99_s):
+        latency = f"{report_uplink.milliseconds(quickest.latency_p99_s)} ms"
+        tiles.append(Tile("shortest 99 % latency", latency, f"{quickest.name}, simulated"))
     return tiles
 
 
@@ -171,7 +197,8 @@ def warnings(run: RunData) -> list[str]:
         named = f": {'; '.join(str(name) for name in unmatched[:3])}" if unmatched else ""
         found.append(f"The books of the backhaul do not balance, {count(len(unmatched), 'frame')} unmatched{named}.")
     policy = setting(run.scenario, "downlink", "policy")
-    if number(run.scenario, "downlink", "epochs") == 0 and not (isinstance(policy, dict) and policy.get("trained")):
+    untrained = not (isinstance(policy, dict) and policy.get("trained"))
+    if run.has_downlink and untrained and number(run.scenario, "downlink", "epochs") == 0:
         found.append(
             "Nothing was learned (downlink.epochs is 0, and no trained policy was named): the policy is random."
         )
@@ -195,7 +222,12 @@ def warnings(run: RunData) -> list[str]:
         found.append(
             f"A station exceeded its power by up to {excess}; rates are those after scaling down to the budget."
         )
-    noise = noise_warning(run)
+    found += [
+        f"Service {each.name} refused {each.refused:,} of {count(each.requests, 'request')}: its queue was full."
+        for each in service_records(run)
+        if each.refused
+    ]
+    noise = noise_warning(run) if run.has_downlink else None
     return [*found, noise] if noise else found
 
 

@@ -21,6 +21,8 @@ WHAT = {
     "cut_link": "link cut",
     "slow_link": "link slowed",
     "restore_link": "link restored",
+    "swap_detector": "detector swapped",
+    "fail_service": "service failed, restarted",
 }
 NEW_STATISTICS = (
     " Where the policy has batch normalisation, the statistics of a copied model are estimated anew on the training "
@@ -40,10 +42,11 @@ def events_table(run: RunData) -> Table | None:
     if len(run.events) > EVENTS_SHOWN:
         rows.append(Row(["", f"{len(run.events) - EVENTS_SHOWN} others", "", "in summary.json"]))
     note = (
-        "Steps are training rounds done when it happened. Sum rates are means over the validation realisations, in "
+        "Steps are training rounds done when it happened (for a service: those that its burst belongs to). Sum rates "
+        "are means over the validation realisations, in "
         "bit/s/Hz."
     )
-    return Table("Events", ["step", "what", "station or link", "consequence"], rows, note, layout="words")
+    return Table("Events", ["step", "what", "station, link or service", "consequence"], rows, note, layout="words")
 
 
 def injections_table(run: RunData) -> Table | None:
@@ -122,6 +125,8 @@ def _what(event: Mapping[str, Any]) -> str:
 
 
 def _where(event: Mapping[str, Any]) -> str:
+    if "service" in event:
+        return str(event["service"]) + (f" at {event['station']}" if event.get("station") else "")
     return "–".join(event["link"]) if "link" in event else ", ".join(stations_of(event)) or "–"
 
 
@@ -194,4 +199,6 @@ _TELL: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "cut_link": _isolation,
     "slow_link": _slowed,
     "restore_link": _restored,
+    "swap_detector": lambda event: f"detects with {event['detector']} from burst {event['at_burst']} on",
+    "fail_service": lambda event: f"before burst {event['at_burst']}; its requests were answered again",
 }

@@ -5,6 +5,7 @@
 `summary.json`      the numbers of the run
 `metrics.parquet`   one row per round (`cellfree_sim.results.tables.METRICS`)
 `backhaul.parquet`  one row per frame (`BACKHAUL`)
+`uplink.parquet`    one row per burst and service (`UPLINK`), where there is an uplink
 `rates.parquet`     one row per algorithm, held-out realisation and user (`RATES`)
 `topology.json`     the network graph, networkx node-link form
 `checkpoints/`      states to go on from
@@ -154,9 +155,20 @@ class RunFolder:
         """Writer of backhaul.parquet, one row per frame, after the first `keep` rows that are there."""
         return tables.TableWriter(self.path / "backhaul.parquet", tables.BACKHAUL, keep=keep)
 
+    def uplink_writer(self, keep: int = 0) -> tables.TableWriter:
+        """Writer of uplink.parquet, one row per burst and service, after the first `keep` rows that are there."""
+        return tables.TableWriter(self.path / "uplink.parquet", tables.UPLINK, keep=keep)
+
     def data_files(self) -> list[str]:
         """Names of the files that hold what the run did, tables that are still being written included."""
-        names = ("summary.json", "metrics.parquet", "backhaul.parquet", "rates.parquet", "topology.json")
+        names = (
+            "summary.json",
+            "metrics.parquet",
+            "uplink.parquet",
+            "backhaul.parquet",
+            "rates.parquet",
+            "topology.json",
+        )
         tabled = [
             name for name in names if any(p.exists() for p in (self.path / name, tables.partial_path(self.path / name)))
         ]
@@ -184,6 +196,10 @@ class RunFolder:
     def backhaul(self) -> pd.DataFrame:
         """The frames so far."""
         return tables.read_table(self.path / "backhaul.parquet", tables.BACKHAUL)
+
+    def uplink(self) -> pd.DataFrame:
+        """The bursts so far; no rows where there is no uplink."""
+        return tables.read_table(self.path / "uplink.parquet", tables.UPLINK)
 
     def rates(self) -> pd.DataFrame:
         """The rates on the held-out realisations; no rows where the run has not come to them."""

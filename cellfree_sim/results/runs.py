@@ -31,6 +31,8 @@ class RunStatus:
             not answer.
         engine: "ray" or "inline".
         step, steps: training rounds done, and those of the scenario; None before the first.
+        burst, bursts: of an uplink: those that are over, and those of the scenario; None where there is none.
+        services: its edge services, each with name, ser (so far) and latency_ms (of the last burst, simulated).
         sum_rate: of the last validation or test, bit/s/Hz; None before the first.
         bytes: on the wire so far.
         folder: of the run, on its host.
@@ -51,6 +53,9 @@ class RunStatus:
     host: str | None = None
     stations: tuple[Mapping[str, Any], ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
+    burst: int | None = None
+    bursts: int | None = None
+    services: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def told(cls, info: Mapping[str, Any]) -> RunStatus:
@@ -74,8 +79,8 @@ class RunStatus:
 
 def _progress(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `RunStatus` that are in progress.json."""
-    facts = {key: told.get(key) for key in ("step", "steps", "sum_rate", "bytes")}
-    return facts | {key: tuple(told.get(key) or ()) for key in ("stations", "events")}
+    facts = {key: told.get(key) for key in ("step", "steps", "sum_rate", "bytes", "burst", "bursts")}
+    return facts | {key: tuple(told.get(key) or ()) for key in ("stations", "events", "services")}
 
 
 def run_status(folder: Path) -> RunStatus:

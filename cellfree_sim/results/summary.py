@@ -60,6 +60,7 @@ def backhaul_summary(books: Books, *, training_steps: int, execution_bytes_per_r
     """Bytes and frames of a run, from its reconciled books.
 
     `training_bytes` and `per_step_bytes` leave out what was sent only to measure (`measurement_bytes`) and to set up.
+    `air_bytes` are those of users' frames, which cross no link of the backhaul: they are part of `bytes`.
     """
     totals = books.totals()
     by_phase = totals["by_phase"]
@@ -68,6 +69,8 @@ def backhaul_summary(books: Books, *, training_steps: int, execution_bytes_per_r
         **totals,
         "per_step_bytes": training / training_steps if training_steps else 0.0,
         "training_bytes": training,
+        "uplink_bytes": by_phase.get("uplink", 0) - totals["by_class"].get("air", 0),
+        "air_bytes": totals["by_class"].get("air", 0),
         "measurement_bytes": sum(by_phase.get(phase, 0) for phase in MEASUREMENT_PHASES),
         "execution_bytes_per_realisation": execution_bytes_per_realisation,
         "balanced": books.balanced,

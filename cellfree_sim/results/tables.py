@@ -56,6 +56,33 @@ BACKHAUL: Columns = {
     "attempt": "int64",
     "status": "string",
 }
+UPLINK: Columns = {
+    "burst": "int64",
+    "service": "string",
+    "detector": "string",
+    "cooperation": "string",
+    "snr_db": "float64",
+    "drop": "int64",
+    "users": "int64",
+    "slots": "int64",
+    "symbols": "int64",
+    "symbol_errors": "int64",
+    "bits": "int64",
+    "bit_errors": "int64",
+    "blocks": "int64",
+    "block_errors": "int64",
+    "undecided": "int64",
+    "requests": "int64",
+    "refused": "int64",
+    "bytes": "int64",
+    "flops": "float64",
+    "started_s": "float64",
+    "decided_s": "float64",
+    "latency_s": "float64",
+    "queue_s": "float64",
+    "compute_s": "float64",
+    "backhaul_s": "float64",
+}
 RATES: Columns = {"algorithm": "string", "realisation": "int64", "user": "int64", "rate": "float64"}
 
 NEUTRAL: dict[str, Any] = {"string": "", "int64": 0, "float64": float("nan")}

@@ -17,6 +17,7 @@ Azimuth = Annotated[float, Field(ge=-360, le=360)]
 """Boresight in the horizontal plane: degrees from the x axis, counter-clockwise."""
 MBS_NAME = "mbs"
 USER_PREFIX = "user-"
+GROUP_PREFIX = "users-"
 
 
 class Section(Options):
@@ -31,18 +32,18 @@ def is_reserved(name: str) -> bool:
     >>> is_reserved("user-3"), is_reserved("sbs-3")
     (True, False)
     """
-    return name == MBS_NAME or name.startswith(USER_PREFIX)
+    return name == MBS_NAME or name.startswith((USER_PREFIX, GROUP_PREFIX))
 
 
 def station_name_problem(name: str) -> str | None:
     """What is wrong with the name of a small base station, as the end of an error line, or None.
 
     >>> station_name_problem("mbs")
-    "found 'mbs', which is the macro base station's or a user's; allowed: not 'mbs', nor 'user-…'"
+    "found 'mbs', which is the macro base station's or a user's; allowed: not 'mbs', 'user-…', nor 'users-…'"
     """
     if re.fullmatch(NAME_PATTERN.strip("^$"), name) is None:
         return f"found {name[:80]!r}; allowed: {NAME_IN_WORDS}"
     if is_reserved(name):
         taken = f"found '{name}', which is the macro base station's or a user's"
-        return f"{taken}; allowed: not '{MBS_NAME}', nor '{USER_PREFIX}…'"
+        return f"{taken}; allowed: not '{MBS_NAME}', '{USER_PREFIX}…', nor '{GROUP_PREFIX}…'"
     return None

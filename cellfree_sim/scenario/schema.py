@@ -23,8 +23,11 @@ from cellfree_sim.scenario.extensions import (
     TOPOLOGIES,
     USER_LAYOUTS,
 )
-from cellfree_sim.scenario.parts import Azimuth, Name, Position, Section, station_name_problem
+from cellfree_sim.scenario.link import Link
+from cellfree_sim.scenario.parts import MBS_NAME, Azimuth, Name, Position, Section, station_name_problem
 from cellfree_sim.scenario.sweep import Sweep
+from cellfree_sim.scenario.uplink import Uplink
+from cellfree_sim.scenario.uplink_checks import check_uplink, services_share
 
 REAL_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.125}  # int8: with a scale for each 32 values
 FRAME_OVERHEAD_BYTES = 2048  # header and keys, without the names of the stations on the path
@@ -270,6 +273,10 @@ class Scenario(Section):
     channel: Channel = Field(default_factory=Channel)
     backhaul: Backhaul = Field(default_factory=Backhaul)
     downlink: Downlink = Field(default_factory=Downlink)
+    uplink: Uplink | None = Field(
+        None, description="what users send meanwhile, and which detectors serve it; none: nothing"
+    )
+    link: Link | None = Field(None, description="detectors measured at single points, without a network")
     placement: Placement = Field(default_factory=Placement)
     events: list[Event] = Field([], description="what happens to the network while it trains")
     on_failure: Literal["restart", "drop", "abort"] = Field(
@@ -313,9 +320,14 @@ class Scenario(Section):
         return self
 
     @model_validator(mode="after")
+    def _the_uplink_fits(self) -> Scenario:
+        check_uplink(self)
+        return self
+
+    @model_validator(mode="after")
     def _a_batch_fits_a_frame(self) -> Scenario:
         least = self._longest_frame_bytes()
-        if least > self.backhaul.max_frame_bytes:
+        if self.downlink.algorithm.learns and least > self.backhaul.max_frame_bytes:
             raise MisfitError(
                 ("backhaul", "max_frame_bytes"),
                 f"found {self.backhaul.max_frame_bytes}; allowed: at least {least}, a frame of one batch "
@@ -352,9 +364,21 @@ class Scenario(Section):
         """Names of the SBSs at the start, in the order in which everything that concerns all stations is stacked."""
         return list(self.network.sbs.names or [f"sbs-{index}" for index in range(self.network.sbs.count)])
 
+    def flop_per_s_left(self, station: str) -> float:
+        """Computing capacity of the MEC server of a station, or of the MBS, beside its edge services, FLOP/s."""
+        host = self.network.mbs if station == MBS_NAME else self.network.sbs
+        return host.mec_flop_per_s * (1.0 - services_share(self, station))
+
+    @property
+    def link_share_left(self) -> float:
+        """Share of each backhaul link's capacity that the uplink does not keep for itself."""
+        return 1.0 if self.uplink is None else 1.0 - self.uplink.backhaul_share
+
     @property
     def realisations(self) -> dict[Literal["train", "validation", "test"], int]:
         """How many realisations a run makes beforehand, by split: none to learn from where it trains nothing."""
+        if not self.downlink.algorithm.learns:
+            return {}
         sizes = self.channel.realisations
         made: dict[Literal["train", "validation", "test"], int] = {"train": sizes.train} if self.steps else {}
         return made | {"validation": sizes.validation, "test": sizes.test}
@@ -362,4 +386,6 @@ class Scenario(Section):
     @property
     def steps(self) -> int:
         """Training steps of the whole run: epochs times batches per epoch."""
+        if not self.downlink.algorithm.learns:
+            return 0
         return self.downlink.epochs * math.ceil(self.channel.realisations.train / self.downlink.batch)

@@ -225,8 +225,7 @@ def _simulate(scenario: Scenario, folder: Path) -> None:
             shutil.rmtree(folder)
         simulation = Simulation.launch(scenario, out=folder, observer=Quiet())
     with simulation:
-        if simulation.step < scenario.steps:
-            simulation.advance()
+        simulation.advance()
         simulation.result(report=False)
 
 

@@ -7,9 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellfree_sim.uplink.checks import one_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 BITS = {"qpsk": 2, "qam16": 4, "qam64": 6, "qam256": 8}
@@ -46,22 +49,25 @@ def constellation(name: str) -> Constellation:
     """
     import torch
 
+    points = torch.from_numpy(qam_points(name).copy())
+    message = torch.arange(len(points))
+    bits = (message.unsqueeze(-1) >> torch.arange(BITS[name] - 1, -1, -1)) & 1
+    return Constellation(name, points, bits.to(torch.uint8), levels=torch.unique(points.real))
+
+
+@functools.cache
+def qam_points(name: str) -> NDArray[np.complex64]:
+    """The points of the constellation called `name`, complex64 [M], without torch; shared, and not to be written to."""
     one_of("constellation", name, BITS)
     count = BITS[name]
-    message = torch.arange(2**count)
-    bits = (message.unsqueeze(-1) >> torch.arange(count - 1, -1, -1)) & 1
-    axes = [_amplitude(bits[:, start::2]) for start in (0, 1)]
+    bits = (np.arange(2**count)[:, None] >> np.arange(count - 1, -1, -1)) & 1
     scale = 1 / math.sqrt(2 * (2**count - 1) / 3)  # odd integers have the mean power (M - 1) / 3 on each axis
-    real, imaginary = (axis.double() * scale for axis in axes)
-    return Constellation(
-        name=name,
-        points=torch.complex(real, imaginary).to(torch.complex64),
-        bits=bits.to(torch.uint8),
-        levels=torch.unique(real).float(),
-    )
+    points = ((_amplitude(bits[:, 0::2]) + 1j * _amplitude(bits[:, 1::2])) * scale).astype(np.complex64)
+    points.flags.writeable = False
+    return points
 
 
-def _amplitude(bits: Tensor) -> Tensor:
+def _amplitude(bits: NDArray[np.int64]) -> NDArray[np.int64]:
     """Odd integers by the Gray code of 38.211: a(b) = (1 - 2 b_0) (2^(k-1) - a(b_1 … b_(k-1))), a(b_0) = 1 - 2 b_0."""
     sign = 1 - 2 * bits[:, 0]
     rest = bits[:, 1:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -65,12 +65,40 @@ class Rate:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson's interval around the rate, with as many trials as are worth an independent one."""
-        z = NormalDist().inv_cdf((1 + real("confidence", confidence, 0.01, 0.999999)) / 2)
-        trials = self.trials / self.design_effect
-        centre = (self.value + z * z / (2 * trials)) / (1 + z * z / trials)
-        half = z * math.sqrt(self.value * (1 - self.value) / trials + (z / (2 * trials)) ** 2) / (1 + z * z / trials)
-        low = max(centre - half, 0.0) if self.errors else 0.0
-        return low, (min(centre + half, 1.0) if self.errors < self.trials else 1.0)
+        return _wilson(self.value, self.trials / self.design_effect, confidence)
+
+
+def grouped_interval(
+    errors: Sequence[int], trials: Sequence[int], confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Rate of errors in independent groups of different sizes, and the ends of its interval; NaN without trials.
+
+    As `Rate.interval`, with the variance of the ratio r = sum e / sum n of group sums, G / (G - 1) sum (e - r n)^2 /
+    (sum n)^2; a single group says nothing of it, and its trials are taken for independent.
+
+    >>> [round(end, 4) for end in grouped_interval([20], [1000])]
+    [0.02, 0.013, 0.0307]
+    >>> [round(end, 4) for end in grouped_interval([20, 0, 0, 0], [250, 250, 250, 250])]
+    [0.02, 0.0035, 0.1063]
+    """
+    total, wrong = sum(trials), sum(errors)
+    if total == 0:
+        return math.nan, math.nan, math.nan
+    rate = wrong / total
+    groups = sum(each > 0 for each in trials)
+    effect = 1.0
+    if groups > 1 and 0 < wrong < total:
+        squares = sum((e - rate * n) ** 2 for e, n in zip(errors, trials, strict=True))
+        effect = max(groups / (groups - 1) * squares / (total * rate * (1 - rate)), 1.0)
+    return rate, *_wilson(rate, total / effect, confidence)
+
+
+def _wilson(rate: float, trials: float, confidence: float) -> tuple[float, float]:
+    """Wilson's interval of a rate seen in so many independent trials; its ends are 0 and 1 where the rate is."""
+    z = NormalDist().inv_cdf((1 + real("confidence", confidence, 0.01, 0.999999)) / 2)
+    centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
+    half = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2) / (1 + z * z / trials)
+    return (max(centre - half, 0.0) if rate > 0 else 0.0), (min(centre + half, 1.0) if rate < 1 else 1.0)
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,23 @@ class Amp(Scoring):
     name: Literal["amp"] = "amp"
     iterations: int = Field(50, ge=1, le=10_000, description="of the message passing")
     damping: float = Field(0.0, ge=0, lt=1, description="weight of the old messages; 0 is AMP as it is published")
+    as_published: bool = Field(
+        False, description="as in published curves: start as if symbols were known, and take columns for unit vectors"
+    )
 
     def scores(self, y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
         """See `Scoring.scores`."""
         from cellfree_sim.detection.mimo.algorithms.message_passing import amp
 
-        return amp(y, h, noise_variance, alphabet, iterations=self.iterations, damping=self.damping)
+        return amp(
+            y,
+            h,
+            noise_variance,
+            alphabet,
+            iterations=self.iterations,
+            damping=self.damping,
+            as_published=self.as_published,
+        )
 
 
 @DETECTORS.register

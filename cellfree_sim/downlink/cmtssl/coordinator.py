@@ -143,7 +143,7 @@ class CmtsslCoordinator(Coordinator):
         self._descend(loss, exchange.step)
         self._objective = self._objective.after(loss)
         training_flops = TRAINING_OVER_FORWARD * len(channel) * self._flops + self._loss_flops(channel, backward=True)
-        compute_s = training_flops / self._scenario.network.mbs.mec_flop_per_s
+        compute_s = training_flops / self._scenario.flop_per_s_left(self._network.mbs)
         self.now_s += compute_s
         queue_s, transfer_s = self._waited_s
         self._waited_s = (0.0, 0.0)

@@ -118,7 +118,7 @@ class DmtsslStation(Station):
         else:
             outputs = self.decide(channel)
         self._pending = (outputs, channel)
-        self.now_s += batch * self._flops / self._scenario.network.sbs.mec_flop_per_s
+        self.now_s += batch * self._flops / self._scenario.flop_per_s_left(self.name)
         bundle = Bundle()
         if not self._scenario.backhaul.cache_channels:
             bundle.add(self._send(ChannelReport(channel=channel.numpy()), exchange))
@@ -304,7 +304,7 @@ class DmtsslStation(Station):
         if not copied or not _batch_norms(self.policy):
             return
         passes = estimate_batch_statistics(self.policy, self._split("train"), self._scenario.downlink.batch)
-        self.now_s += passes * self._flops / self._scenario.network.sbs.mec_flop_per_s
+        self.now_s += passes * self._flops / self._scenario.flop_per_s_left(self.name)
 
     def _learn(self, feedback: LossFeedback) -> None:
         if self._pending is None:
@@ -329,7 +329,7 @@ class DmtsslStation(Station):
             self._backward_from_outputs(outputs, channel, feedback)
         self._descent.descend(self.step + 1)
         backward_flops = BACKWARD_OVER_FORWARD * self._scenario.downlink.batch * self._flops
-        self.now_s += backward_flops / self._scenario.network.sbs.mec_flop_per_s
+        self.now_s += backward_flops / self._scenario.flop_per_s_left(self.name)
 
     def _backward_from_cut(self, outputs: PolicyOutputs, feedback: LossFeedback) -> None:
         pairs = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cellfree_sim.errors import RunFolderError
-from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training
+from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training, uplink
 from cellfree_sim.results.files import write_atomically
 
 if TYPE_CHECKING:
@@ -55,6 +55,29 @@ PLANS = (
         distributions.draw_paired,
         "Sum rate gained over each reference on the same test realisation: every dot is one realisation, the diamond "
         "the mean with its 95 % confidence interval.",
+    ),
+    _Plan(
+        "error-rates",
+        uplink.draw_rates,
+        "Error rates of each edge service against the SNR that power control aims at, with 95 % intervals; a hollow "
+        "triangle is the upper end of the interval where nothing went wrong.",
+    ),
+    _Plan(
+        "error-rate-bytes",
+        uplink.draw_bytes,
+        "What cooperation buys: symbol error rate against the bytes that cross the backhaul for each slot, with 95 % "
+        "intervals; a hollow mark is the upper end of the interval where nothing went wrong.",
+    ),
+    _Plan(
+        "latency",
+        uplink.draw_latency,
+        "Simulated latency of a burst, from its end on the air to its last decision: means, by what they went into.",
+    ),
+    _Plan(
+        "services",
+        uplink.draw_time,
+        "The edge services over the bursts of the run.",
+        " Vertical lines are what happened to them.",
     ),
     _Plan("backhaul", traffic.draw, "Bytes on the wire. Frames that cross several links count on each of them in (b)."),
     _Plan(

@@ -8,6 +8,8 @@ from cellfree_sim.results.analysis import RunData, stations_of
 from cellfree_sim.results.figures import style
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
     from matplotlib.text import Text
@@ -21,6 +23,8 @@ LANES = {  # name: marker, colour, filled
     "link cut": ("x", style.BLACK, True),
     "link slowed": ("v", style.PURPLE, True),
     "link restored": ("o", style.BLUE, False),
+    "service swapped": ("D", style.ORANGE, True),
+    "service failed": ("s", style.SKY, True),
 }
 LANE_OF = {
     "inject_sbs": "injected",
@@ -30,6 +34,8 @@ LANE_OF = {
     "cut_link": "link cut",
     "slow_link": "link slowed",
     "restore_link": "link restored",
+    "swap_detector": "service swapped",
+    "fail_service": "service failed",
 }
 LABEL_PT = 5.5
 NAMES_IN_A_LABEL = 2
@@ -53,13 +59,19 @@ def marks(run: RunData) -> list[Mark]:
         if event["event"] not in LANE_OF:
             continue
         key = (LANE_OF[event["event"]], int(event["at_step"]))
-        named.setdefault(key, []).extend(["–".join(event["link"])] if "link" in event else stations_of(event))
+        named.setdefault(key, []).extend(_names(event))
         since[key] = min(since.get(key, key[1]), int(event.get("from_step", key[1])))
     order = list(LANES)
     return [
         Mark(*key, _label(names), since[key])
         for key, names in sorted(named.items(), key=lambda entry: (order.index(entry[0][0]), entry[0][1]))
     ]
+
+
+def _names(event: Mapping[str, Any]) -> list[str]:
+    if "service" in event:
+        return [event["service"]]
+    return ["–".join(event["link"])] if "link" in event else stations_of(event)
 
 
 def lanes_in(found: list[Mark]) -> list[str]:

@@ -61,7 +61,7 @@ def draw(run: RunData) -> Figure | None:
     _frame(axes, area_m)
     colours = _draw_links(axes, links)
     drawn = [
-        _draw_users(axes, [node for node in nodes.values() if node["kind"] == "user"]),
+        _draw_users(axes, run, [node for node in nodes.values() if node["kind"] == "user"]),
         *_draw_stations(axes, stations),
         _draw_boresights(axes, stations, BORESIGHT * max(area_m)),
         _ring(axes, run, stations),
@@ -162,13 +162,14 @@ def _draw_links(axes: Axes, links: Sequence[Link]) -> Any:
     return scale if len(links) > LABELLED_LINKS and most else None
 
 
-def _draw_users(axes: Axes, users: list[dict[str, Any]]) -> Any:
+def _draw_users(axes: Axes, run: RunData, users: list[dict[str, Any]]) -> Any:
     if not users:
         return None
-    size = float(np.clip(900 / len(users), 2, 14))
+    size = float(np.clip(900 / len(users), 0.3 if len(users) > 3000 else 2, 14))
     return axes.scatter(
         [user["x_m"] for user in users], [user["y_m"] for user in users], s=size, color=style.ORANGE,
-        edgecolors="white", linewidths=0.4, zorder=2, label="user (first test drop)",
+        edgecolors="white", linewidths=0.4, zorder=2,
+        label="user (first test drop)" if run.has_downlink else "user (one drop)",
     )  # fmt: skip
 
 

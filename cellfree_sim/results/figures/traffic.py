@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BARS = 12
-COLOURS = {"training": style.BLUE, "execution": style.GREEN, "measurement": style.ORANGE, "control": style.GREY}
+COLOURS = {
+    "training": style.BLUE,
+    "execution": style.GREEN,
+    "uplink": style.PURPLE,
+    "measurement": style.ORANGE,
+    "control": style.GREY,
+}
 
 
 def draw(run: RunData) -> Figure | None:

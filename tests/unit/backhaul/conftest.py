@@ -12,7 +12,7 @@ from cellfree_sim.backhaul.messages import CATALOGUE, Header, Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIZES = {"S": 3, "N": 2, "T": 4, "I": 5, "R": 2, "K": 9, "L": 7, "O": 2, "B": 3, "D": 6, "M": 4}
+SIZES = {"S": 3, "N": 2, "T": 4, "I": 5, "R": 2, "K": 9, "L": 7, "O": 2, "B": 3, "D": 6, "M": 4, "F": 1}
 SCALARS: dict[Any, Any] = {int: 5, float: 0.25, bool: True, str: "maintenance", tuple: ("sbs-0", "sbs-1")}
 
 

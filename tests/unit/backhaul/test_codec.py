@@ -172,6 +172,7 @@ def test_an_independent_reader_finds_what_the_format_says(header: Any) -> None:
 
 def test_a_frame_of_an_independent_writer_is_read() -> None:
     data = bytes([3, 0, 3, 0]) + struct.pack("<3I", 1, 2, 2) + struct.pack("<4f", 1, 2, 3, 4)
+    users = bytes([8, 0, 1, 0]) + struct.pack("<I", 2) + bytes(8) + struct.pack("<2i", 3, 70_000)
     frame = msgpack.packb(
         {
             "v": 1,
@@ -185,12 +186,17 @@ def test_a_frame_of_an_independent_writer_is_read() -> None:
             "path": ["a", "b"],
             "sent": 0.5,
             "attempt": 0,
-            "body": {"log_probabilities": msgpack.ExtType(1, data)},
+            "body": {
+                "log_probabilities": msgpack.ExtType(1, data),
+                "users": msgpack.ExtType(1, users),
+                "service": "ep",
+            },
         }
     )
     header, message = decode(memoryview(frame))
     assert header.sent_s == 0.5
     np.testing.assert_array_equal(message.log_probabilities, [[[1, 2], [3, 4]]])
+    assert (message.users.tolist(), message.service) == ([3, 70_000], "ep")
 
 
 def test_numpy_scalars_become_plain_ones(header: Any) -> None:

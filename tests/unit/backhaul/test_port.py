@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from cellfree_sim.backhaul import Books, Bundle, Delivery, Header, Port, decode
-from cellfree_sim.backhaul.messages import Heartbeat, Leave, SoftDecision
+from cellfree_sim.backhaul.messages import Heartbeat, Leave, ModelTransfer, SoftDecision
 from cellfree_sim.backhaul.port import Envelope, Link
 from cellfree_sim.errors import FrameError
 
-SOFT = SoftDecision(np.linspace(-3, 0, 60, dtype=np.float32).reshape(3, 5, 4))
+SOFT = SoftDecision(np.linspace(-3, 0, 60, dtype=np.float32).reshape(3, 5, 4), np.arange(5, dtype=np.int32))
 
 
 def pair(**options: Any) -> tuple[Port, Port]:
@@ -35,7 +35,7 @@ def test_what_is_sent_is_received_and_both_books_say_so() -> None:
     assert sent[1:13] == received[1:13]
     assert (sent.bytes, sent.payload_bytes, sent.kind, sent.link_class) == (
         len(frame),
-        240,
+        260,
         "soft_decision",
         "backhaul",
     )
@@ -73,14 +73,14 @@ def test_a_refused_frame_is_not_entered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "payload"), [("float32", 240), ("float16", 120), ("bfloat16", 120), ("int8", 68)]
+    ("precision", "payload"), [("float32", 260), ("float16", 140), ("bfloat16", 140), ("int8", 88)]
 )
 def test_precision_is_the_ports_unless_the_sender_says_otherwise(precision: Any, payload: int) -> None:
     sbs, mbs = pair(precision=precision)
     mbs.receive(send(sbs))
     mbs.receive(send(sbs, precision="float32"))
     for book in (sbs.ledger, mbs.ledger):
-        assert [entry.payload_bytes for entry in book.drain()] == [payload, 240]
+        assert [entry.payload_bytes for entry in book.drain()] == [payload, 260]
 
 
 def test_a_link_added_to_the_chain_sees_every_frame() -> None:
@@ -94,7 +94,7 @@ def test_a_link_added_to_the_chain_sees_every_frame() -> None:
 
     sbs, mbs = pair()
     sbs.chain.append(Damage())
-    damaged = send(sbs, SoftDecision(np.zeros((1, 1, 1), np.float32)))
+    damaged = send(sbs, ModelTransfer({"weight": np.zeros(1, np.float32)}))
     with pytest.raises(FrameError):
         mbs.receive(damaged)
     mbs.chain.append(Restore())
@@ -159,7 +159,7 @@ def test_a_frame_over_a_cut_link_is_lost_and_sent_again_another_way() -> None:
     lost, dropped, again = sbs.ledger.drain()
     assert (lost.side, dropped.side, again.side) == ("sent", "dropped", "sent")
     assert lost[1:] == dropped[1:]
-    assert (lost.path, lost.attempt, lost.sent_s, lost.payload_bytes) == (DIRECT["mbs"], 0, 2.0, 120)
+    assert (lost.path, lost.attempt, lost.sent_s, lost.payload_bytes) == (DIRECT["mbs"], 0, 2.0, 140)
     books = Books()
     books.feed([lost, dropped, again, *mbs.ledger.drain()])
     assert books.balanced and books.frames == books.dropped["frames"] == books.retransmissions["frames"] == 1

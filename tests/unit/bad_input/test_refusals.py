@@ -98,7 +98,9 @@ KEYS = [
         "deep unknown key", "network: {sbs: {antennas: {row: 2}}}\n", ":1:28: network.sbs.antennas.row: ", "'rows'?"
     ),
     broken("key of another section", "epochs: 3\n", "s.yaml:1:1: epochs: unknown key", "mean 'downlink.epochs'?"),
-    broken("key of a later issue", "uplink: {problem: mimo}\n", "s.yaml:1:1: uplink: unknown key; allowed: "),
+    broken(
+        "section with a typo", "uplinks: {bursts: 3}\n", "s.yaml:1:1: uplinks: unknown key", "did you mean 'uplink'?"
+    ),
     broken(
         "option of another model",
         "channel: {model: {name: rayleigh, specification: '19'}}\n",

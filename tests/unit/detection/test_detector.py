@@ -8,9 +8,10 @@ import pytest
 import torch
 from pydantic import Field
 
-from cellfree_sim.detection import Detection, Detector, DetectorOptions, create_detector, detector, list_detectors
+from cellfree_sim.detection import Detection, Detector, DetectorOptions, create_detector, list_detectors
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.registry import Registry
+from cellfree_sim.scenario import extensions
 from cellfree_sim.uplink import MimoProblem
 
 PROBLEM = MimoProblem(4, 2)
@@ -35,7 +36,7 @@ class Correlator(DetectorOptions):
 def _only_one(monkeypatch):
     registry = Registry("detector", "cellfree_sim.detection.mimo")
     registry.register(Correlator)
-    monkeypatch.setattr(detector, "DETECTORS", registry)
+    monkeypatch.setattr(extensions, "DETECTORS", registry)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from cellfree_sim.errors import DetectorError
 from cellfree_sim.uplink.mimo import MimoProblem
 from cellfree_sim.uplink.problem import Batch
 
-ANY_LOAD = ["mf", "lmmse", "mmse-as-published", "mmse-pic", "amp", "oamp", "ep"]
+ANY_LOAD = ["mf", "lmmse", "mmse-as-published", "mmse-pic", "amp", "oamp", "ep", "sdr"]
 NOT_OVERLOADED = ["zf", "vblast", "zf-pic", "kbest", "sphere"]
 OURS = ANY_LOAD + NOT_OVERLOADED
 SIONNA = ["sionna-lmmse", "sionna-ep", "sionna-kbest"]

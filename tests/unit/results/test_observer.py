@@ -109,7 +109,16 @@ def test_the_live_panel_fits_the_terminal(width):
     assert all(len(line) <= width for line in lines)
     if width >= 60:
         text = "\n".join(lines)
-        for expected in ("quickstart", "step 150/150", "21.43", "90 %", "150.0", "-1.5", "▁▅█", "[bold]gpus: auto"):
+        for expected in (
+            "quickstart",
+            "step 150/150",
+            "21.43",
+            "90 %",
+            "150.0",
+            "-1.5",
+            "▁▅█",
+            "[bold]gpus: auto",
+        ):
             assert expected in text
 
 
@@ -123,6 +132,23 @@ def test_many_stations_share_few_lines():
     text = page.file.getvalue()
     assert f"{1000 - STATIONS_SHOWN} more" in text
     assert len(text.splitlines()) == STATIONS_SHOWN + 4
+
+
+@pytest.mark.parametrize("width", [12, 40, 120])
+def test_the_live_panel_shows_bursts_and_some_of_the_services(width):
+    display = LiveDisplay("uplink", console=Console(file=Terminal(), width=width, height=30, force_terminal=True))
+    services = [{"name": f"service-{i}", "ser": 10.0**-i, "latency_ms": 2.5} for i in range(STATIONS_SHOWN + 3)]
+    display.bursts({"burst": 12, "bursts": 30, "services": services})
+    page = Console(file=io.StringIO(), width=width)
+    page.print(display.render())
+    display.close()
+    lines = page.file.getvalue().splitlines()
+    assert all(len(line) <= width for line in lines)
+    if width >= 40:
+        text = "\n".join(lines)
+        for expected in ("burst 12/30", "service-2", "SER 0.01", "2.5 ms", "3 more"):
+            assert expected in text
+        assert "service-7" not in text
 
 
 def test_an_ascii_terminal_gets_no_sparkline():

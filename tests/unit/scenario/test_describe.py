@@ -15,10 +15,7 @@ from cellfree_sim.scenario import extensions, scenario_schema
 from cellfree_sim.scenario.describe import Shape, keys_called, shape_at
 
 SHIPPED = sorted((Path(__file__).parents[3] / "scenarios").rglob("*.yaml"))
-# detectors are chosen in Python: no key of a scenario names one
-REGISTRIES = [
-    value for value in vars(extensions).values() if isinstance(value, Registry) and value is not extensions.DETECTORS
-]
+REGISTRIES = [value for value in vars(extensions).values() if isinstance(value, Registry)]
 
 
 def accepts(data: Any) -> bool:

@@ -27,22 +27,35 @@ JUST_SEEN = 1e-6  # eigenvalues below this part of the largest are rounding
 Moments: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def amp(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet, *, iterations: int, damping: float) -> Tensor:
+def amp(
+    y: Tensor,
+    h: Tensor,
+    noise_variance: Tensor,
+    alphabet: Alphabet,
+    *,
+    iterations: int,
+    damping: float,
+    as_published: bool = False,
+) -> Tensor:
     """Approximate message passing for large random channels (Jeon, Ghods, Maleki and Studer's LAMA).
 
     z = x + q,  (x, v) = moments of the points at z in noise s (1 + t),  q = u - G x + t' / (1 + t) q with
     t' = N / R mean(v) / s. It presumes columns of norm near 1 and independent entries: columns are scaled by the mean
-    norm of a slot, so that only their ratio matters. The new message is mixed with `damping` of the old one.
+    norm of a slot, so that only their ratio matters. The new message is mixed with `damping` of the old one. t starts
+    from the prior's variance. Published curves are those of a start from 0 without the scale: a third more errors for
+    64 x 16 at 13 dB.
     """
     antennas, users = h.shape[1:]
     known = statistics(y, h)
     scale = diagonal(known.gram).mean(dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    if as_published:
+        scale = torch.ones_like(scale)
     gram, matched = known.gram / scale.unsqueeze(-1), known.matched / scale
     noise = noise_variance.unsqueeze(-1) / scale
     load = users / antennas
     residual = matched
     mean = torch.zeros_like(matched)
-    excess = load * alphabet.power / noise
+    excess = torch.zeros_like(noise) if as_published else load * alphabet.power / noise
     for _ in range(iterations):
         new, spread = alphabet.moments(mean + residual, (noise * (1 + excess)).expand_as(mean.real))
         new_excess = load * spread.mean(dim=-1, keepdim=True) / noise

@@ -1,0 +1,1 @@
+"""Learned detectors: what they share, their networks, the files that keep them, and the trainer."""

@@ -1,0 +1,101 @@
+"""Learned detectors: options of a network, and the trained weights that it is loaded with."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from cellfree_sim.detection.detector import Algorithm, Detection, DetectorOptions
+from cellfree_sim.errors import DetectorError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from cellfree_sim.uplink.mimo import MimoProblem
+
+SLOTS_AT_ONCE = 4096
+"""Slots that a network is given at once, so that memory does not grow with the slots."""
+
+
+class Learned(DetectorOptions):
+    """Options of a detector that is a network, and where its trained weights are.
+
+    A subclass has the options of its network as fields and makes it in `network`; the trainer, the files and the
+    checks are the same for all. It is registered like any other detector.
+    """
+
+    learned: ClassVar[bool] = True
+    """What tells it from the other detectors."""
+    sizes: ClassVar[frozenset[str]] = frozenset()
+    """Which of n_rx and n_tx shape the weights: such a network serves no other number of them."""
+    of_use: ClassVar[frozenset[str]] = frozenset({"name", "checkpoint"})
+    """Fields that say how the network is used, and may differ from those that it was trained with."""
+
+    checkpoint: str | None = Field(
+        None, description="trained weights: a file or the name of a shipped one; by default a shipped one that fits"
+    )
+
+    @abstractmethod
+    def network(self, problem: MimoProblem) -> nn.Module:
+        """A new network for the constellation of `problem` (and its sizes, where they matter), in float32.
+
+        Called with (y [S, R] complex64, h [S, R, N] complex64, noise_variance [S] float32) it returns a list of
+        unnormalised log-probabilities [S, N, M]: the last one decides, and all of them are supervised in training.
+        Random weights come from torch's own generator, which the trainer has seeded.
+        """
+
+    def loss(self, scores: list[Tensor], messages: Tensor) -> Tensor:
+        """What training minimises: the mean cross-entropy of all `scores` with the `messages` int64 [S, N] sent."""
+        return cross_entropies(scores, messages).mean()
+
+    def detect(self, network: Any, y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
+        """The detection of a trained network in evaluation mode, on the device of `y`, piece by piece."""
+        import torch
+
+        pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in (y, h, noise_variance)), strict=True)
+        scores = torch.cat([network(*piece)[-1] for piece in pieces])
+        return Detection.of(scores, iterations=getattr(self, "layers", None))
+
+    def prepared(self, network: Any) -> Any:
+        """The trained network as `detect` gets it, for example with its weights quantised."""
+        return network
+
+    def build(self, problem: MimoProblem) -> Algorithm:
+        """See `DetectorOptions.build`. The weights are those of `checkpoint`."""
+        from cellfree_sim.detection.learned.trained import load
+
+        options, network = load(self, problem)
+        return options.algorithm(network, problem)
+
+    def algorithm(self, network: nn.Module, problem: MimoProblem) -> Algorithm:
+        """The detector that a trained network is. It follows the device of what is received."""
+        ready = self.prepared(copy.deepcopy(network).eval().requires_grad_(False))
+        on: dict[torch.device, Any] = {}
+
+        def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
+            for size, found in (("n_rx", h.shape[1]), ("n_tx", h.shape[2])):
+                expected = getattr(problem, size)
+                if size in self.sizes and found != expected:
+                    what = "antennas" if size == "n_rx" else "users"
+                    raise DetectorError(f"detector '{self.name}': h: found {found} {what}; its network has {expected}")
+            if y.device not in on:
+                on[y.device] = copy.deepcopy(ready).to(y.device)
+            return self.detect(on[y.device], y, h, noise_variance)
+
+        return detect
+
+    def architecture(self) -> dict[str, Any]:
+        """The options that shape the network, by name."""
+        return self.model_dump(mode="json", exclude=set(self.of_use))
+
+
+def cross_entropies(scores: list[Tensor], messages: Tensor) -> Tensor:
+    """Mean cross-entropy [T] of each of T outputs [S, N, M] with the `messages` int64 [S, N] sent."""
+    import torch
+
+    target = messages.flatten()
+    return torch.stack([torch.nn.functional.cross_entropy(one.float().flatten(0, 1), target) for one in scores])

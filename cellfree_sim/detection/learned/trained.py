@@ -1,0 +1,308 @@
+"""Trained detectors as files: the weights of a network, and what they were trained on.
+
+A file is one line of text, a digest, and one msgpack map:
+
+    b"cellfree-detector 1\\n" · digest of the rest (32 bytes) · {detector, options, training, weights, …}
+
+Weights of more than `SMALL` numbers are kept in float16, others in float32. Reading a file of unknown origin can fail,
+but it cannot run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import numpy as np
+from pydantic import ValidationError
+
+from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array, unpack_array
+from cellfree_sim.errors import DetectorError, FrameError
+from cellfree_sim.results.files import write_atomically
+from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
+from cellfree_sim.scenario.training import DetectorTraining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from cellfree_sim.detection.learned.base import Learned
+    from cellfree_sim.uplink.mimo import MimoProblem
+
+SUFFIX = ".detector"
+CURVE = ("iteration", "loss", "ser")
+SMALL = 10_000
+MAX_BYTES = 512 * 2**20
+NEAR = 0.0501
+"""A detector also serves correlations that differ by so much from those that it was trained with."""
+_MAGIC = b"cellfree-detector "
+_VERSION = 1
+_DIGEST_BYTES = 32
+_SHIPPED = Path(__file__).parents[2] / "trained_detectors"
+_LARGEST_HALF = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """What training has made.
+
+    Attributes:
+        detector: name in the registry.
+        options: those that shape its network.
+        training: what it was trained on, and how.
+        weights: arrays of the state of the network, by name.
+        name, scenario, seed: of the scenario that trained it, the second as YAML with every default.
+        iterations: those that were done.
+        versions: of this project, and of what it was trained with.
+        curve: iterations, and the mean loss and SER since the point before, on slots not seen before.
+    """
+
+    detector: str
+    options: dict[str, Any]
+    training: DetectorTraining
+    weights: dict[str, NDArray[Any]]
+    name: str
+    scenario: str
+    seed: int
+    iterations: int
+    versions: dict[str, str]
+    curve: dict[str, list[float]]
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in its weights."""
+        return sum(array.size for array in self.weights.values())
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        body = {field.name: getattr(self, field.name) for field in fields(self)}
+        body["training"] = self.training.model_dump(mode="json")
+        body["weights"] = {name: _packed(name, array, self.parameters) for name, array in self.weights.items()}
+        packed: bytes = msgpack.packb(body)
+        return _MAGIC + f"{_VERSION}\n".encode() + hashlib.sha256(packed).digest() + packed
+
+    def misfit(self, problem: MimoProblem) -> str | None:
+        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None."""
+        made = self.training
+        given = problem.options()
+        for key in ("constellation", "n_rx", "channel", "correlated"):
+            if given[key] != getattr(made, key):
+                return f"found {key} {given[key]}; allowed: {getattr(made, key)}"
+        for key, around in (("n_tx", 0), ("correlation", NEAR)):
+            trained = getattr(made, key)
+            low, high = min(trained), max(trained)
+            if not low - around <= given[key] <= high + around:
+                return f"found {key} {given[key]:g}; allowed: {low:g}" + (f" to {high:g}" if high > low else "")
+        return None
+
+    def distance(self, problem: MimoProblem) -> tuple[float, ...]:
+        """How far it is from having been trained for `problem` and nothing else; the smaller the better."""
+        made = self.training
+        return (
+            float(problem.n_tx not in made.n_tx),
+            min(abs(problem.correlation - one) for one in made.correlation),
+            abs(problem.csi_error - made.csi_error),
+            len(made.n_tx) + len(made.correlation),
+        )
+
+
+def shipped_detectors() -> dict[str, Path]:
+    """Files of the trained detectors that come with the package, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
+
+
+def find_trained(text: str) -> Path:
+    """The file that `text` means: a path, or the name of a shipped detector.
+
+    Raises:
+        DetectorError: there is neither.
+    """
+    shipped = shipped_detectors()
+    allowed = f"allowed: a file that 'cellfree train' wrote, or {_one_of(shipped)}"
+    if not text:
+        raise DetectorError(f"found '', an empty name; {allowed}")
+    try:
+        path = Path(text).expanduser()
+        if path.is_file():
+            return path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such user, as in ~user
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DetectorError(f"found '{on_one_line(text, 200)}', which cannot be read: {reason}") from None
+    if text in shipped:
+        return shipped[text]
+    raise DetectorError(
+        f"found '{on_one_line(text, 200)}', no such file or shipped detector; {allowed}{did_you_mean(text, shipped)}"
+    )
+
+
+def read_trained(path: Path) -> TrainedDetector:
+    """The trained detector in a file.
+
+    Raises:
+        DetectorError: it cannot be read, is damaged, or is something else.
+    """
+    try:
+        about = path.stat()
+        if about.st_size > MAX_BYTES:
+            raise DetectorError(f"found '{path.name}' of {about.st_size} bytes; allowed: at most {MAX_BYTES}")
+        return _read(path, about.st_mtime_ns, about.st_size)
+    except OSError as error:
+        raise DetectorError(f"found '{path.name}', which cannot be read: {error.strerror or error}") from None
+
+
+def save_trained(trained: TrainedDetector, path: Path) -> None:
+    """Write a trained detector to a file; one that is there is replaced.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    write_atomically(path, trained.to_bytes())
+
+
+def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
+    """The trained detector that `options` ask for: their checkpoint, or the shipped one that fits `problem` best.
+
+    Raises:
+        DetectorError: there is none, or it is another detector's.
+    """
+    if options.checkpoint is not None:
+        where = f"detector '{options.name}': checkpoint: "
+        try:
+            trained = read_trained(find_trained(options.checkpoint))
+        except DetectorError as error:
+            raise DetectorError(f"{where}{error}") from None
+        if trained.detector != options.name:
+            found = f"found '{on_one_line(options.checkpoint, 200)}', trained as '{on_one_line(trained.detector)}'"
+            raise DetectorError(f"{where}{found}; allowed: one trained as '{options.name}'")
+        return trained
+    of_this_kind = {
+        name: trained
+        for name, path in shipped_detectors().items()
+        if (trained := read_trained(path)).detector == options.name and _other_option(options, trained) is None
+    }
+    fitting = [trained for trained in of_this_kind.values() if trained.misfit(problem) is None]
+    if fitting:
+        return min(fitting, key=lambda trained: trained.distance(problem))
+    raise DetectorError(
+        f"detector '{options.name}': checkpoint: found none that was trained for {_in_words(problem)}; allowed: a file "
+        f"made by 'cellfree train SCENARIO', or {_one_of(of_this_kind)}"
+    )
+
+
+def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
+    """The options of a trained network, and the network with its weights, on the CPU.
+
+    Options of the network that are not given are those that it was trained with.
+
+    Raises:
+        DetectorError: there is no such checkpoint, or it is that of another detector, network or problem.
+    """
+    import torch
+
+    trained = chosen(options, problem)
+    where = f"detector '{options.name}': "
+    other = _other_option(options, trained)
+    if other is not None:
+        raise DetectorError(f"{where}{other}")
+    for key in ("constellation", *sorted(options.sizes)):
+        found = problem.options()[key]
+        expected = trained.training.n_tx[0] if key == "n_tx" else getattr(trained.training, key)
+        if found != expected:
+            name = on_one_line(options.checkpoint or trained.name, 200)
+            raise DetectorError(f"{where}checkpoint: found '{name}', trained for {key} {expected}; allowed: {found}")
+    try:
+        whole = type(options).model_validate({**options.model_dump(include=set(options.of_use)), **trained.options})
+        network = whole.network(problem)
+        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
+    except (RuntimeError, ValidationError) as error:
+        reason = on_one_line(str(error), 200)
+        raise DetectorError(
+            f"{where}checkpoint: found weights of another network than its options say: {reason}"
+        ) from None
+    return whole, network
+
+
+def _other_option(options: Learned, trained: TrainedDetector) -> str | None:
+    """What was asked for and is not what a network was trained with, on one line."""
+    given = options.architecture()
+    for key in sorted(options.model_fields_set & set(given)):
+        if key in trained.options and given[key] != trained.options[key]:
+            name = on_one_line(options.checkpoint or trained.name, 200)
+            found, allowed = on_one_line(repr(given[key])), on_one_line(repr(trained.options[key]))
+            return f"{key}: found {found}; allowed: {allowed}, as '{name}' was trained"
+    return None
+
+
+def _one_of(shipped: Iterable[str]) -> str:
+    names = list(shipped)
+    return f"one of {listed(names)}" if names else "a shipped one, of which there is none"
+
+
+def _in_words(problem: MimoProblem) -> str:
+    fading: str = problem.channel
+    if problem.correlated != "none":
+        fading += f" with {problem.correlated} correlation {problem.correlation:g}"
+    return f"n_rx {problem.n_rx}, n_tx {problem.n_tx}, {problem.modulation}, {fading}"
+
+
+def _packed(name: str, array: NDArray[Any], parameters: int) -> msgpack.ExtType:
+    half = parameters > SMALL and array.dtype == np.float32 and bool((np.abs(array) <= _LARGEST_HALF).all())
+    head, raw = pack_array(name, array, "float16" if half else "float32")
+    return msgpack.ExtType(ARRAY_CODE, head[6:] + raw.tobytes())
+
+
+@lru_cache(maxsize=32)
+def _read(path: Path, changed_ns: int, size: int) -> TrainedDetector:
+    data = path.read_bytes()
+    line, _, rest = data[:64].partition(b"\n")
+    if not line.startswith(_MAGIC) or not rest:
+        raise DetectorError(f"found '{path.name}', which is no trained detector")
+    version = line.removeprefix(_MAGIC).decode("ascii", "replace")
+    if version != str(_VERSION):
+        raise DetectorError(f"found '{path.name}' of format {on_one_line(version)}; allowed: format {_VERSION}")
+    start = len(line) + 1
+    digest, body = data[start : start + _DIGEST_BYTES], data[start + _DIGEST_BYTES :]
+    if hashlib.sha256(body).digest() != digest:
+        raise DetectorError(f"found '{path.name}', which is damaged: its content does not match its checksum")
+    try:
+        return _from_body(msgpack.unpackb(body))
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError, OverflowError),
+        *(RecursionError, FrameError, msgpack.UnpackException),
+    ) as error:
+        reason = on_one_line(str(error), 120)
+        raise DetectorError(f"found '{path.name}', which is no trained detector: {reason}") from None
+
+
+def _from_body(body: dict[str, Any]) -> TrainedDetector:
+    """What `to_bytes` wrote; any of several exceptions where it did not write this."""
+    trained = TrainedDetector(
+        detector=str(body["detector"]),
+        options={str(key): value for key, value in body["options"].items()},
+        training=DetectorTraining.model_validate(body["training"]),
+        weights={str(name): unpack_array(name, value)[0] for name, value in body["weights"].items()},
+        name=str(body["name"]),
+        scenario=str(body["scenario"]),
+        seed=int(body["seed"]),
+        iterations=int(body["iterations"]),
+        versions={str(key): str(value) for key, value in body["versions"].items()},
+        curve={str(key): [float(one) for one in values] for key, values in body["curve"].items()},
+    )
+    if trained.training.detector.name != trained.detector:
+        raise ValueError("it was trained as another detector than it says")
+    for name, array in trained.weights.items():
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            raise ValueError(f"{name} has numbers that are not finite")
+    if not trained.weights:
+        raise ValueError("it holds no weights")
+    points = list(zip(*trained.curve.values(), strict=True))
+    if set(trained.curve) != set(CURVE) or not all(math.isfinite(number) for point in points for number in point):
+        raise ValueError("it holds no training curve")
+    return trained

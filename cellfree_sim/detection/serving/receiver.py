@@ -1,0 +1,341 @@
+"""A station of the uplink: it hears all users, asks its services, and tells the MBS what cooperation needs.
+
+    frames of all groups ─► superposed ─► for each service: the users it serves here; the others' power is noise
+        local          queue ─► detector ─► decides for the users whose best station this is
+        soft_fusion    queue ─► detector ─► soft_decision to the MBS
+        centralized    received_signal to the MBS, at once
+    detection_result ◄─ MBS
+
+Who is active, and over which channels, is known to the station (users' pilots); what they send is not.
+
+Shape letters: S slots, T antennas, I active users, N those that a service serves here, M messages.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cellfree_sim.backhaul.bundle import Bundle
+from cellfree_sim.backhaul.link import Delivery
+from cellfree_sim.backhaul.messages import DetectionResult, ReceivedSignal, SoftDecision, UplinkBurst
+from cellfree_sim.backhaul.port import Port
+from cellfree_sim.detection.serving.queue import BatchingQueue
+from cellfree_sim.detection.serving.reports import Report, errors_of, messages_of
+from cellfree_sim.detection.serving.requests import Answer, Request, answered, flops_of
+from cellfree_sim.results.state import pack_state
+from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.uplink import air
+from cellfree_sim.uplink.geometry import path_gains, serving, uplink_channels
+from cellfree_sim.uplink.population import drop_of, heard_at_s, section, snr_db_of, transmissions
+from cellfree_sim.uplink.power import amplitudes, noise_mw
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellfree_sim.backhaul.messages import Header, Message
+    from cellfree_sim.detection.detector import DetectorOptions
+    from cellfree_sim.detection.serving.service import Services
+    from cellfree_sim.network import Network
+    from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario.uplink import Service
+
+FIRST_SEQUENCE = 2**40
+"""Of the frames of a station's uplink: in the books, they are beside those of its training."""
+MOST_USERS = 4096
+"""In a request: queues hold requests, and a scenario in which everybody is active must not take all memory."""
+LEAST_LOG_PROBABILITY = -50.0
+"""On the wire: no station is surer than that, so that none overrules all others, and so that int8 has steps of 0.4."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class UplinkContext:
+    """What every role of the uplink is made from: a scenario with an `uplink`, and its network."""
+
+    scenario: Scenario
+    network: Network
+
+
+class Heard(NamedTuple):
+    """A burst as a station has it: active users int32 [I], y [S, T], known channels [T, I], mean received power [I]."""
+
+    burst: int
+    users: NDArray[np.int32]
+    y: NDArray[np.complex64]
+    h: NDArray[np.complex64]
+    power: NDArray[np.float32]
+
+
+class Receiver:
+    """The role of one station.
+
+    The order of calls: `prepare`, `tune`, then for each window `receive` (its upload goes to `Fusion.close`) and
+    `absorb`. The window that ends with the last burst of the run also empties the queues.
+
+    Args:
+        context: scenario and network.
+        station: name.
+        services: of this station: those of `local_services(scenario, station)`.
+    """
+
+    def __init__(self, context: UplinkContext, station: str, services: Services) -> None:
+        scenario, network = context.scenario, context.network
+        self.name = station
+        self._scenario = scenario
+        self._uplink = section(scenario)
+        self._network = network
+        self._services = services
+        self._place = network.stations.index(station)
+        path = network.path(station, network.mbs)
+        self._port = Port(
+            station,
+            scenario.name,
+            {network.mbs: path},
+            precision=scenario.backhaul.precision,
+            max_bytes=scenario.backhaul.max_frame_bytes,
+        )
+        self._port.restore({"sequence": FIRST_SEQUENCE, "old_paths": {}})
+        self._links = [delays_of(scenario, network, a, b) for a, b in itertools.pairwise(path)]
+        names = self._uplink.service_names
+        self._here = {
+            index: each
+            for index, each in enumerate(self._uplink.services)
+            if each.stations == "all" or station in each.stations
+        }
+        self._rosters = {index: taking_part(network, each) for index, each in self._here.items()}
+        capacity = network.graph.nodes[station]["mec_flop_per_s"]
+        self._names = names
+        self._detectors = {index: each.detector for index, each in self._here.items()}
+        self._queues = {
+            index: BatchingQueue[Request](each.queue, partial(self._work_s, index, each.mec_share * capacity))
+            for index, each in self._here.items()
+            if each.cooperation != "centralized"
+        }
+        self._channels: NDArray[np.complex64] | None = None
+        self._gains: NDArray[np.float32] | None = None
+        self._reports: list[Report] = []
+        self._warned: set[int] = set()
+
+    def prepare(self) -> NDArray[np.float32]:
+        """Make the channels to all users; returns their path gains, mean |h|^2 over antennas, [drops, users].
+
+        Raises `ChannelError` where the scenario's model cannot make them.
+        """
+        self._channels = uplink_channels(self._scenario, self._network, self.name)
+        return path_gains(self._channels)
+
+    def tune(self, gains: NDArray[np.float32]) -> None:
+        """Learn the path gains of all stations, [stations, drops, users], in roster order."""
+        self._gains = gains
+
+    def receive(self, first: int, last: int, bundles: Sequence[bytes]) -> bytes:
+        """Hear the bursts `first` to `last` - 1 in the bundles of all groups (in order); returns the upload."""
+        heard: dict[int, list[UplinkBurst]] = {}
+        for bundle in bundles:
+            for frame, arrival_s in Bundle.unpack(bundle):
+                header, message = self._port.receive(frame)
+                self._port.annotate(header, Delivery(arrival_s, 0.0, arrival_s - header.sent_s))
+                assert isinstance(message, UplinkBurst)
+                heard.setdefault(header.step, []).append(message)
+        frames = Bundle()
+        for burst in sorted(heard):
+            self._serve(self._superposed(burst, heard[burst]), frames)
+        until_s = horizon_s(self._scenario, last)
+        for index, queue in self._queues.items():
+            for batch in queue.run(until_s):
+                for answer in answered(self._services, self._names[index], batch):
+                    self._conclude(index, answer, frames)
+        reports, self._reports = self._reports, []
+        return pack_state({"frames": frames.pack(), "reports": [report.packed() for report in reports]})
+
+    def absorb(self, bundle: bytes) -> None:
+        """Take in what the MBS answered: the messages that it decided."""
+        for frame, arrival_s in Bundle.unpack(bundle):
+            header, message = self._port.receive(frame)
+            assert isinstance(message, DetectionResult)
+            transfer_s = sum(8 * len(frame) / capacity_bps + latency_s for capacity_bps, latency_s in self._links)
+            queue_s = max(arrival_s - header.sent_s - transfer_s, 0.0)
+            self._port.annotate(header, Delivery(arrival_s, queue_s, transfer_s))
+
+    def swap(self, service: str, detector: DetectorOptions) -> None:
+        """Let a service detect with another detector: all requests not yet in a batch. Nothing where it is not here."""
+        index = self._names.index(service)
+        if index in self._queues:
+            self._services.swap(service, detector)
+            self._detectors[index] = detector
+            self._warned.discard(index)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold: queues with their requests, port, detectors."""
+        return {
+            "port": self._port.state(),
+            "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
+            "detectors": {index: self._detectors[index].model_dump(mode="json") for index in self._queues},
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave (after `tune`); the book begins anew."""
+        self._port.ledger.drain()
+        self._port.restore(state["port"])
+        self._reports = []
+        for index, queue in self._queues.items():
+            restore_queue(queue, state["queues"][index])
+            detector = detector_of(state["detectors"][index])
+            if detector != self._detectors[index]:
+                self._services.swap(self._names[index], detector)
+                self._detectors[index] = detector
+
+    def drain_ledger(self) -> bytes:
+        """The book of the station's uplink since the last call."""
+        return self._port.ledger.drain_bytes()
+
+    def _superposed(self, burst: int, parts: Sequence[UplinkBurst]) -> Heard:
+        """What all groups sent in a burst, over this station's channels, with noise of power 1."""
+        assert self._channels is not None, "prepare comes first"
+        uplink, drop, seed = self._uplink, drop_of(self._uplink, burst), self._scenario.seed
+        users = np.concatenate([part.users for part in parts])
+        codewords: NDArray[np.complex64] = np.concatenate([part.codewords[:, :, 0] for part in parts], axis=1)
+        h = self._channels[drop][:, users]
+        unit = np.float32(noise_mw(uplink) ** -0.5)  # of amplitude, so that the noise has the power 1
+        gains = self._gains_of(burst, users)
+        amplitude = amplitudes(uplink, snr_db_of(uplink, burst), gains.max(axis=0)) * unit
+        power = gains[self._place] * amplitude**2
+        noise = air.noise_of(seed, self.name, burst, uplink.slots, len(h))
+        known = air.known_channels(h * amplitude, power, uplink.csi_error_db, seed, self.name, burst)
+        return Heard(burst, users, air.received(codewords * unit, h, noise), known, power)
+
+    def _serve(self, heard: Heard, frames: Bundle) -> None:
+        """Hand a burst to all services."""
+        at_s = heard_at_s(self._uplink, heard.burst)
+        for index, service in self._here.items():
+            served, decided = self._roles_of(index, heard)
+            if not (decided if service.cooperation == "local" else served).any():
+                self._report(Report(index, heard.burst, "idle", "", at_s))
+                continue
+            request = self._request(heard, served, at_s)
+            if len(request.users) > MOST_USERS:
+                reason = f"found {len(request.users)} active users; allowed: at most {MOST_USERS}"
+                self._refused(index, Answer(request, None, 0.0, 0.0, 0.0, reason))
+            elif service.cooperation == "centralized":
+                self._send_signal(index, request, frames)
+            elif not self._queues[index].offer(request, at_s):
+                self._refused(index, Answer(request, None, 0.0, 0.0, 0.0, "its queue is full"))
+
+    def _roles_of(self, index: int, heard: Heard) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which active users a service serves here, and for which of them this is the best station, bool [I] each."""
+        roster = self._rosters[index]
+        gains = self._gains_of(heard.burst, heard.users)[roster]
+        mine = roster.index(self._place)
+        return serving(gains, self._here[index].cluster)[mine], serving(gains, 1)[mine]
+
+    def _gains_of(self, burst: int, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Path gains of `users` in a burst to all stations, [B, N]."""
+        assert self._gains is not None, "tune comes first"
+        return self._gains[:, drop_of(self._uplink, burst), users]
+
+    def _request(self, heard: Heard, served: NDArray[np.bool_], at_s: float) -> Request:
+        """The served users; what the others are received with, on average, is noise. It is scaled to the power 1."""
+        scale = np.float32((1 + heard.power[~served].sum(dtype=np.float64)) ** -0.5)
+        return Request(heard.burst, heard.users[served], heard.y * scale, heard.h[:, served] * scale, at_s)
+
+    def _conclude(self, index: int, answer: Answer, frames: Bundle) -> None:
+        """What the detector answered: decide, or send it on."""
+        if answer.logits is None:
+            self._refused(index, answer)
+        elif self._here[index].cooperation == "local":
+            self._decide(index, answer)
+        else:
+            logits = np.maximum(answer.logits, np.float32(LEAST_LOG_PROBABILITY))
+            message = SoftDecision(logits, answer.request.users, self._names[index])
+            self._send(message, answer.request.burst, answer.ended_s, self._here[index], frames)
+            self._report(self._concluded(index, answer, "sent"))
+
+    def _decide(self, index: int, answer: Answer) -> None:
+        """The users whose best station this is; what they sent is drawn again, to count the errors."""
+        assert answer.logits is not None
+        mine, users = self._decided_by(index, answer.request)
+        sent = messages_of(transmissions(self._scenario, answer.request.burst), users)
+        errors = errors_of(answer.logits[:, mine].argmax(axis=-1), sent, self._uplink.constellation)
+        self._report(self._concluded(index, answer, "decided")._replace(errors=errors))
+
+    def _refused(self, index: int, answer: Answer) -> None:
+        if index not in self._warned:
+            self._warned.add(index)
+            where = f"{self._names[index]} at {self.name}"
+            _log.warning("%s refuses burst %d (and says so once): %s", where, answer.request.burst, answer.refusal)
+        undecided = 0
+        if self._here[index].cooperation == "local":
+            undecided = len(self._decided_by(index, answer.request)[1])
+        self._report(self._concluded(index, answer, "refused")._replace(undecided=undecided))
+
+    def _decided_by(self, index: int, request: Request) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+        """Which of the users of a request this station decides for, bool [N], and their numbers."""
+        roster = self._rosters[index]
+        mine = serving(self._gains_of(request.burst, request.users)[roster], 1)[roster.index(self._place)]
+        return mine, request.users[mine]
+
+    def _concluded(self, index: int, answer: Answer, outcome: Any) -> Report:
+        detector = self._detectors[index].name
+        times = (answer.ended_s, answer.queue_s, answer.compute_s)
+        return Report(index, answer.request.burst, outcome, detector, *times, answer.flops)
+
+    def _send_signal(self, index: int, request: Request, frames: Bundle) -> None:
+        message = ReceivedSignal(request.y, request.h.T[None], request.users, self._names[index])
+        self._send(message, request.burst, request.at_s, self._here[index], frames)
+        self._report(Report(index, request.burst, "sent", "", request.at_s))
+
+    def _send(self, message: Message, burst: int, now_s: float, service: Service, frames: Bundle) -> Header:
+        header, frame = self._port.post(
+            message, self._network.mbs, phase="uplink", step=burst, now_s=now_s, precision=service.precision
+        )
+        frames.add(frame)
+        return header
+
+    def _report(self, report: Report) -> None:
+        self._reports.append(report)
+
+    def _work_s(self, index: int, flop_per_s: float, batch: Sequence[Request]) -> float:
+        return sum(flops_of(self._services, self._names[index], request) for request in batch) / flop_per_s
+
+
+def horizon_s(scenario: Scenario, burst: int) -> float:
+    """Until when all is known once the bursts before `burst` were heard: until `burst` is; after the last, for ever."""
+    uplink = section(scenario)
+    return heard_at_s(uplink, burst) if burst < uplink.bursts else float("inf")
+
+
+def taking_part(network: Network, service: Service) -> list[int]:
+    """Indices in the roster of the stations that take part in a service, ascending."""
+    everyone = service.stations == "all"
+    return [index for index, name in enumerate(network.stations) if everyone or name in service.stations]
+
+
+def delays_of(scenario: Scenario, network: Network, a: str, b: str) -> tuple[float, float]:
+    """Capacity in bit/s and latency in seconds of what the uplink has of the link between neighbours."""
+    return network.capacity_bps(a, b) * section(scenario).backhaul_share, network.latency_s(a, b)
+
+
+def detector_of(options: Mapping[str, Any]) -> DetectorOptions:
+    """The detector with these options, as `model_dump` gave them."""
+    found: DetectorOptions = DETECTORS.type_of(options["name"]).model_validate(dict(options))
+    return found
+
+
+def queue_state(queue: BatchingQueue[Request]) -> dict[str, Any]:
+    """What a checkpoint must hold of a queue."""
+    state = queue.state()
+    return {**state, "waiting": [[at_s, request.state()] for at_s, request in state["waiting"]]}
+
+
+def restore_queue(queue: BatchingQueue[Request], state: Mapping[str, Any]) -> None:
+    """Take back what `queue_state` gave."""
+    waiting = [(float(at_s), Request.from_state(each)) for at_s, each in state["waiting"]]
+    queue.restore(waiting, float(state["free_s"]))

@@ -1,0 +1,89 @@
+"""What edge services made of the uplink, as tables of the report."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from cellfree_sim.results.formats import signed
+from cellfree_sim.results.report_tables import Row, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cellfree_sim.results.uplink import ErrorRate, ServiceRecord
+
+RATES_NOTE = (
+    "Error rates over all users and bursts at one SNR, the one that power control aims at; in brackets the 95 % "
+    "interval. Symbols of a burst share its channel, and bursts of a drop the places of its users: the interval counts "
+    "only what is independent. A block is all that a user sends in a burst."
+)
+SERVICES_NOTE = (
+    "Latency is simulated time from the end of a burst on the air to its last decision; its parts are means, and add "
+    "up to the mean latency. A request is a burst at a place that detects. Bytes are those of frames on the backhaul."
+)
+
+
+def error_table(records: Sequence[ServiceRecord]) -> Table | None:
+    """Error rates of each service at each SNR; None without an uplink."""
+    rows = [
+        Row(
+            [
+                record.name if place == 0 else "",
+                signed(snr_db, "g"),
+                *(rate_with_interval(record.rates[metric][place]) for metric in ("ser", "ber", "bler")),
+            ]
+        )
+        for record in records
+        for place, snr_db in enumerate(record.snr_db)
+    ]
+    columns = ["service", "SNR (dB)", "SER", "BER", "BLER"]
+    return Table("Error rates", columns, rows, RATES_NOTE) if rows else None
+
+
+def services_table(records: Sequence[ServiceRecord]) -> Table | None:
+    """What each service took: bytes, time, requests; None without an uplink."""
+    if not records:
+        return None
+    columns = [
+        *("service", "detector", "cooperation", "slots", "bytes per slot", "latency (ms)", "queue", "compute"),
+        *("backhaul", "median", "99th percentile", "requests", "refused", "undecided"),
+    ]
+    rows = [
+        Row(
+            [
+                record.name,
+                record.detector,
+                record.cooperation.replace("_", " "),
+                f"{record.slots:,}",
+                f"{record.bytes_per_slot:,.0f}" if math.isfinite(record.bytes_per_slot) else "–",
+                *(milliseconds(each) for each in (record.latency_s, *record.parts_s.values())),
+                *(milliseconds(each) for each in (record.latency_p50_s, record.latency_p99_s)),
+                *(f"{number:,}" for number in (record.requests, record.refused, record.undecided)),
+            ]
+        )
+        for record in records
+    ]
+    return Table("Edge services", columns, rows, SERVICES_NOTE, layout="tight")
+
+
+def rate_with_interval(rate: ErrorRate) -> str:
+    """An error rate and its interval.
+
+    >>> from cellfree_sim.results.uplink import ErrorRate
+    >>> rate_with_interval(ErrorRate(0.0123, 0.0101, 0.0149)), rate_with_interval(ErrorRate(0.5))
+    ('0.0123 [0.0101, 0.0149]', '0.5')
+    """
+    if not math.isfinite(rate.value):
+        return "–"
+    interval = f" [{rate.low:.3g}, {rate.high:.3g}]" if math.isfinite(rate.low) and math.isfinite(rate.high) else ""
+    return f"{rate.value:.3g}{interval}"
+
+
+def milliseconds(seconds: float) -> str:
+    """Seconds as milliseconds, to three digits.
+
+    >>> milliseconds(0.00123456), milliseconds(float("nan"))
+    ('1.23', '–')
+    """
+    return f"{1e3 * seconds:.3g}" if math.isfinite(seconds) else "–"

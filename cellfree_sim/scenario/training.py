@@ -1,0 +1,85 @@
+"""Training of a learned detector: what it is trained on, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from cellfree_sim.registry import Choice, MisfitError
+from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.scenario.parts import Section
+
+_HARDER_DB = {"qpsk": -7.0, "qam16": 0.0, "qam64": 7.0, "qam256": 14.0}
+Decibels = Annotated[float, Field(ge=-100, le=100)]
+
+
+class DetectorTraining(Section):
+    """Fresh slots in every iteration: the number of users, the correlation and the SNR are drawn from what is here.
+
+    The slots of a batch have the same number of users, drawn with a probability proportional to it, because all of them
+    are detected; correlation and SNR differ within a batch.
+    """
+
+    detector: Annotated[Any, Choice(DETECTORS)] = Field("oampnet2", description="the learned detector")
+    n_rx: int = Field(64, ge=1, le=4096, description="receive antennas")
+    n_tx: list[Annotated[int, Field(ge=1, le=4096)]] = Field([16], min_length=1, max_length=4096, description="users")
+    constellation: Literal["qpsk", "qam16", "qam64", "qam256"] = Field("qam16", description="of all users")
+    channel: Literal["rayleigh", "awgn"] = Field("rayleigh", description="fading, or none")
+    correlated: Literal["none", "receive", "full"] = Field("none", description="which side has correlated antennas")
+    correlation: list[Annotated[float, Field(ge=0, le=0.9999)]] = Field(
+        [0.0], min_length=1, max_length=1000, description="rho of the exponential correlation, any of these"
+    )
+    csi_error: float = Field(0.0, ge=0, le=1e6, description="error variance of the known channels over their own")
+    snr_db: tuple[Decibels, Decibels] | None = Field(
+        None, description="from, to; by default n_tx/8 + [6, 13] dB for qam16, 7 dB less or more for the next ones"
+    )
+    snr_offset_db: float = Field(0.0, ge=-100, le=100, description="added to the SNR, as correlated channels need")
+    iterations: int = Field(300, ge=1, le=100_000_000, description="batches, one step of the optimiser each")
+    batch: int = Field(300, ge=1, le=1_000_000, description="slots in a batch")
+    learning_rate: float = Field(1e-2, gt=0, le=10, description="of AdamW, the peak of its one cycle")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="of AdamW")
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest norm of the gradient")
+    mixed_precision: bool = Field(False, description="bfloat16 where autocast takes it")
+    compile: bool = Field(False, description="torch.compile: slow to begin, for long trainings of large networks")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU if there is one")
+    report_every: int = Field(10, ge=1, le=1_000_000, description="iterations in a point of the training curve")
+    checkpoint_every: int = Field(500, ge=1, le=100_000_000, description="iterations between two checkpoints")
+
+    @field_validator("detector")
+    @classmethod
+    def _learns(cls, detector: Any) -> Any:
+        if not getattr(detector, "learned", False):
+            names = [name for name in DETECTORS.names() if getattr(DETECTORS.type_of(name), "learned", False)]
+            raise ValueError(f"found '{detector.name}', which has nothing to learn; allowed: {', '.join(names)}")
+        return detector
+
+    @model_validator(mode="after")
+    def _it_fits_together(self) -> DetectorTraining:
+        if self.correlated == "none" and any(self.correlation):
+            raise MisfitError(("correlation",), "found a correlation, but correlated is none; allowed: [0]")
+        if self.correlated != "none" and self.channel == "awgn":
+            raise MisfitError(("correlated",), f"found '{self.correlated}' with the channel awgn; allowed: none")
+        if self.snr_db is not None and self.snr_db[0] > self.snr_db[1]:
+            raise MisfitError(("snr_db",), f"found {[*self.snr_db]}; allowed: from the lower to the higher")
+        most = max(self.n_tx)
+        if not self.detector.overloaded and most > self.n_rx:
+            raise MisfitError(("n_tx",), f"found {most}; allowed: at most n_rx, {self.n_rx}", because=("n_rx",))
+        for size in sorted({"n_tx"} & set(self.detector.sizes)):
+            if len(set(self.n_tx)) > 1:
+                found = f"found {len(set(self.n_tx))} numbers of users"
+                raise MisfitError((size,), f"{found}; allowed: one, as detector {self.detector.name} serves no other")
+        return self
+
+    def snr_range_db(self, users: int) -> tuple[float, float]:
+        """Lowest and highest SNR at a number of users, dB.
+
+        >>> DetectorTraining(detector="oampnet2").snr_range_db(16)
+        (8.0, 15.0)
+        """
+        if self.snr_db is not None:
+            low, high = self.snr_db
+        else:
+            low = users / 8 + 6 + _HARDER_DB[self.constellation]
+            high = low + 7
+        return low + self.snr_offset_db, high + self.snr_offset_db

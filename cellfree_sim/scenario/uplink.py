@@ -1,0 +1,196 @@
+"""The uplink of a scenario: who sends, over what, and which detectors serve it at the stations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
+
+from cellfree_sim.registry import Choice, MisfitError
+from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.scenario.parts import Name, Section
+from cellfree_sim.scenario.training import DetectorTraining
+
+Cooperation = Literal["local", "soft_fusion", "centralized"]
+
+
+class Activity(Section):
+    """Which users send in a burst: each by its own probability, or as a trace says."""
+
+    probability: float = Field(1.0, ge=0, le=1, description="that a user sends in a burst, mean over all users")
+    spread: float = Field(
+        0.0, ge=0, le=1, description="each user has its own: uniform within probability times (1 +- spread)"
+    )
+    trace: Path | None = Field(
+        None,
+        description="a file instead, relative to the scenario's folder: .npz with `active`, bool [bursts, users], "
+        "repeated from its start",
+    )
+
+    @field_validator("trace")
+    @classmethod
+    def _found_beside_the_scenario(cls, trace: Path | None, info: ValidationInfo) -> Path | None:
+        if trace is None:
+            return None
+        folder = (info.context or {}).get("folder")
+        trace = trace.expanduser()
+        resolved = (Path(folder) / trace if folder is not None else trace).resolve()
+        if not resolved.is_file():
+            raise ValueError(f"there is no file {resolved}")
+        return resolved
+
+
+class PowerControl(Section):
+    """Fractional power control (TS 38.213, 7.1.1): P = min(max_dbm, noise + SNR + alpha PL) dBm, PL to the best SBS.
+
+    With alpha = 1 each user is received at its best station with the SNR of the burst, unless max_dbm is too little.
+    """
+
+    max_dbm: float = Field(23.0, ge=-100, le=100, description="largest transmit power of a user")
+    alpha: float = Field(1.0, ge=0, le=1, description="share of the path loss that is compensated")
+
+
+class Queue(Section):
+    """The batching queue of a service: a batch is closed by its size or its age, whichever comes first."""
+
+    batch: int = Field(8, ge=1, le=100_000, description="most requests (bursts at one station) in a batch")
+    deadline_s: float = Field(1e-3, ge=0, le=3600, description="longest time that a request waits for others")
+    capacity: int = Field(256, ge=1, le=1_000_000, description="requests that may wait; more are refused")
+
+
+class Service(Section):
+    """A detector that runs as an edge service, beside its stations or, where it is centralized, beside the MBS.
+
+    local: each user's best station decides alone. soft_fusion: stations send log-probabilities (`soft_decision`), the
+    MBS adds them. centralized: stations send what they received (`received_signal`), the MBS detects with all antennas.
+    """
+
+    name: Name | None = Field(None, description="<detector>-<cooperation> by default")
+    detector: Annotated[Any, Choice(DETECTORS)] = Field("ep", description="the detector")
+    stations: Literal["all"] | list[str] = Field("all", description="which stations take part")
+    cooperation: Cooperation = Field("local", description="who decides, and what crosses the backhaul for it")
+    cluster: int | None = Field(None, ge=1, le=1000, description="each user is served by its so many best stations")
+    precision: Literal["float32", "float16", "bfloat16", "int8"] = Field("float32", description="of its frames' arrays")
+    mec_share: float = Field(0.1, gt=0, le=1, description="share of the MEC server's capacity that it may use")
+    queue: Queue = Field(default_factory=Queue)
+
+
+class SwapDetector(Section):
+    """Another detector for a service while it serves: a hot swap, without losing a request."""
+
+    service: str = Field(description="name of the service")
+    detector: Annotated[Any, Choice(DETECTORS)] = Field(description="what it detects with from then on")
+
+
+class FailService(Section):
+    """A service whose process is killed: its name and station, or its name alone where it has one process only."""
+
+    service: str = Field(description="name of the service")
+    station: str | None = Field(None, description="at which station (or the MBS); all of them by default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, data: Any) -> Any:
+        return {"service": data} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: Any, handler: GetJsonSchemaHandler) -> Any:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
+class UplinkEvent(Section):
+    """One thing that happens to a service, before burst number `at_burst` (from 0). Exactly one other key is set."""
+
+    at_burst: int = Field(ge=0, description="before this burst")
+    swap_detector: SwapDetector | None = Field(None, description="another detector, while it serves")
+    fail_service: FailService | None = Field(None, description="a process of the service is killed, and comes back")
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> UplinkEvent:
+        if (self.swap_detector is None) == (self.fail_service is None):
+            raise ValueError("found none or both of swap_detector and fail_service; allowed: one of them")
+        return self
+
+
+class Uplink(Section):
+    """Grant-free users send bursts; every station hears them; edge services detect what they sent."""
+
+    problem: Literal["mimo"] = Field("mimo", description="coherent detection of QAM symbols of all active users")
+    constellation: Literal["qpsk", "qam16", "qam64", "qam256"] = Field("qpsk", description="of all users")
+    snr_db: list[Annotated[float, Field(ge=-100, le=100)]] = Field(
+        [10.0],
+        min_length=1,
+        max_length=100,
+        description="SNRs that power control aims at, in turn: burst k has entry k mod length",
+    )
+    bursts: int = Field(100, ge=1, le=10_000_000, description="bursts of the whole run, spread over its training steps")
+    slots: int = Field(14, ge=1, le=10_000, description="slots of a burst, all with the same channel (block fading)")
+    slot_s: float = Field(71.4e-6, gt=0, le=1, description="duration of a slot")
+    interval_s: float = Field(2e-3, gt=0, le=3600, description="simulated time between the starts of two bursts")
+    noise_dbm: float = Field(-96.0, ge=-250, le=100, description="noise power at each antenna of a station")
+    csi_error_db: float | None = Field(
+        None, ge=-100, le=20, description="mean squared error of the known channels over their mean gain; none: exact"
+    )
+    realisations: int = Field(
+        20, ge=1, le=1_000_000, description="drops of the users, in turn: each serves all SNRs, then comes the next"
+    )
+    users_per_group: int = Field(1000, ge=1, le=1_000_000, description="users that one process hosts")
+    activity: Activity = Field(default_factory=Activity)
+    power: PowerControl = Field(default_factory=PowerControl)
+    backhaul_share: float = Field(
+        0.5, gt=0, le=1, description="share of each backhaul link's capacity that is kept for the uplink"
+    )
+    services: list[Service] = Field(
+        default_factory=lambda: [Service()], min_length=1, max_length=100, description="who detects, and how"
+    )
+    events: list[UplinkEvent] = Field([], description="what happens to the services")
+    training: DetectorTraining | None = Field(
+        None, description="what 'cellfree train' makes of a learned detector; a run does not look at it"
+    )
+
+    @property
+    def service_names(self) -> list[str]:
+        """Name of each service, in order."""
+        return [each.name or f"{each.detector.name}-{each.cooperation}" for each in self.services]
+
+    @field_validator("services")
+    @classmethod
+    def _capacity_suffices(cls, services: list[Service]) -> list[Service]:
+        for where, local in (("stations", True), ("MBS", False)):
+            share = sum(each.mec_share for each in services if (each.cooperation != "centralized") == local)
+            if share > 1 + 1e-9:
+                raise ValueError(
+                    f"mec_share: found {share:g} for all services of the {where}; allowed: at most 1 in all"
+                )
+        return services
+
+    @model_validator(mode="after")
+    def _bursts_do_not_overlap(self) -> Uplink:
+        burst_s = self.slots * self.slot_s
+        if self.interval_s < burst_s * (1 - 1e-9):
+            raise MisfitError(
+                ("interval_s",),
+                f"found {self.interval_s:g}; allowed: at least slots x slot_s, {burst_s:g}, as long as a burst",
+                because=("slots",),
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Uplink:
+        names = self.service_names
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise MisfitError(
+                    ("services", index), f"found a second service '{name}'; allowed: names that differ (key name)"
+                )
+        for index, event in enumerate(self.events):
+            key = "swap_detector" if event.swap_detector else "fail_service"
+            service = (event.swap_detector or event.fail_service).service  # type: ignore[union-attr]
+            if service not in names:
+                raise MisfitError(("events", index, key, "service"), f"found '{service}'; allowed: {', '.join(names)}")
+            if event.at_burst >= self.bursts:
+                raise MisfitError(
+                    ("events", index, "at_burst"), f"found {event.at_burst}; allowed: below bursts, {self.bursts}"
+                )
+        return self

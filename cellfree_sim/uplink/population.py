@@ -1,0 +1,144 @@
+"""Who sends what in which burst: a function of the scenario alone, so that every process can tell.
+
+Users are numbered over the whole network. What a user does in a burst depends on the scenario's seed, the burst and the
+user's number, and not on how users are spread over groups: user n has a place of its own in the stream of the burst.
+Torch-free, as all that runs where users are.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from cellfree_sim import seeds
+from cellfree_sim.errors import UserError
+from cellfree_sim.scenario.parts import GROUP_PREFIX
+from cellfree_sim.uplink.constellations import BITS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario.uplink import Uplink
+
+
+class Transmissions(NamedTuple):
+    """What was sent in a burst: numbers of the active users, int32 [I] ascending, and messages, int64 [S, I]."""
+
+    users: NDArray[np.int32]
+    messages: NDArray[np.int64]
+
+
+def section(scenario: Scenario) -> Uplink:
+    """The section `uplink` of a scenario that has one."""
+    assert scenario.uplink is not None, "a scenario without an uplink has no users that send"
+    return scenario.uplink
+
+
+def snr_db_of(uplink: Uplink, burst: int) -> float:
+    """SNR that power control aims at in a burst: the entries of `snr_db` in turn."""
+    return uplink.snr_db[burst % len(uplink.snr_db)]
+
+
+def drop_of(uplink: Uplink, burst: int) -> int:
+    """The drop of the users in a burst: all SNRs in turn on one drop, then all on the next, so that they compare."""
+    return burst // len(uplink.snr_db) % uplink.realisations
+
+
+def sent_at_s(uplink: Uplink, burst: int) -> float:
+    """Simulated time at which a burst begins, seconds."""
+    return burst * uplink.interval_s
+
+
+def heard_at_s(uplink: Uplink, burst: int) -> float:
+    """Simulated time at which the last slot of a burst has been received, seconds."""
+    return sent_at_s(uplink, burst) + uplink.slots * uplink.slot_s
+
+
+def group_names(scenario: Scenario) -> list[str]:
+    """Names of the groups that host the users: users-0, users-1, …"""
+    count, size = scenario.network.users.count, section(scenario).users_per_group
+    return [f"{GROUP_PREFIX}{index}" for index in range(-(-count // size))]
+
+
+def group_members(scenario: Scenario, index: int) -> range:
+    """Numbers of the users of a group."""
+    count, size = scenario.network.users.count, section(scenario).users_per_group
+    return range(index * size, min((index + 1) * size, count))
+
+
+def transmissions(scenario: Scenario, burst: int, members: range | None = None) -> Transmissions:
+    """What `members` (all users by default) send in a burst: who is active, and their messages.
+
+    It is never sent: whoever measures draws it again.
+    """
+    users = _active(scenario, burst, range(scenario.network.users.count) if members is None else members)
+    return Transmissions(users, _messages(scenario, burst, users))
+
+
+def activity_probabilities(scenario: Scenario, members: range) -> NDArray[np.float64]:
+    """Probability that each of `members` sends in a burst, float64 [members]; at most 1, whatever the spread."""
+    activity = section(scenario).activity
+    if activity.spread == 0:
+        return np.full(len(members), activity.probability)
+    place = _uniform(seeds.stream(scenario.seed, "uplink", "probability"), members)
+    own: NDArray[np.float64] = activity.probability * (1 + activity.spread * (2 * place - 1))
+    return np.minimum(own, 1.0)
+
+
+def _active(scenario: Scenario, burst: int, members: range) -> NDArray[np.int32]:
+    """Numbers of the active users among `members`, int32 [I] ascending."""
+    trace = section(scenario).activity.trace
+    if trace is not None:
+        table = _read_trace(trace, scenario.network.users.count)
+        active = table[burst % len(table), members.start : members.stop]
+    else:
+        draws = _uniform(seeds.stream(scenario.seed, "uplink", "activity", burst), members)
+        active = draws < activity_probabilities(scenario, members)
+    return (np.flatnonzero(active) + members.start).astype(np.int32)
+
+
+def _messages(scenario: Scenario, burst: int, users: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Uniform messages, int64 [S, I]: user n has the numbers n S … n S + S - 1 of the burst's stream."""
+    uplink = section(scenario)
+    if len(users) == 0:
+        return np.empty((uplink.slots, 0), np.int64)
+    bits = np.random.PCG64(seeds.stream(scenario.seed, "uplink", "messages", burst))
+    draw, at = np.random.Generator(bits), 0
+    numbers = np.empty((len(users), uplink.slots))
+    for row, user in zip(numbers, users.tolist(), strict=True):
+        bits.advance(user * uplink.slots - at)
+        draw.random(out=row)
+        at = (user + 1) * uplink.slots
+    messages: NDArray[np.int64] = np.floor(numbers.T * 2 ** BITS[uplink.constellation]).astype(np.int64)
+    return messages
+
+
+def _uniform(stream: np.random.SeedSequence, members: range) -> NDArray[np.float64]:
+    """The numbers in [0, 1) of a stream at the places of `members`."""
+    bits = np.random.PCG64(stream)
+    bits.advance(members.start)
+    return np.random.Generator(bits).random(len(members))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_trace(path: Path, users: int) -> NDArray[np.bool_]:
+    """Who is active in each burst of a trace, bool [bursts, users]. UserError where the file is no such thing."""
+    where = f"uplink.activity.trace: {path}"
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile) or "active" not in file:
+                raise UserError(f"{where}: found no array `active`; allowed: .npz with `active`, bool [bursts, users]")
+            active: NDArray[np.bool_] = file["active"]
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where}: cannot be read as .npz: {str(error).splitlines()[0]}") from None
+    if active.dtype != np.bool_ or active.ndim != 2 or len(active) == 0 or active.shape[1] != users:
+        raise UserError(f"{where}: found `active` {active.dtype} {[*active.shape]}; allowed: bool [bursts, {users}]")
+    return active

@@ -1,0 +1,76 @@
+"""An uplink that does not fit its scenario is refused in one line, at the key that is wrong."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellfree_sim.errors import UserError
+from cellfree_sim.scenario import load_scenario
+from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario.uplink_checks import bursts_due
+
+LOCAL = "{name: near, mec_share: 0.3}"
+CENTRAL = "{name: far, cooperation: centralized, mec_share: 0.4}"
+
+REFUSED = {
+    "uplink: {}\non_failure: drop": ("on_failure", "found 'drop' in a scenario with an uplink"),
+    "uplink: {}\nevents: [{at_step: 1, cut_link: [mbs, sbs-0]}]": ("events", "found cut_link in a scenario"),
+    "uplink: {backhaul_share: 1}": ("backhaul_share", "found 1, which leaves nothing of the backhaul"),
+    "uplink: {services: [{mec_share: 1}]}": ("services", "found mec_share 1 in all at sbs-0"),
+    "uplink: {services: [{cooperation: centralized, mec_share: 1}]}": ("services", "found mec_share 1 in all at mbs"),
+    "uplink: {services: [{stations: [sbs-0, sbs-7]}]}": ("stations", "found 'sbs-7'; allowed: sbs-0, sbs-1, sbs-2"),
+    "uplink: {services: [{stations: [sbs-0, sbs-0]}]}": ("stations", "found 'sbs-0' for a second time"),
+    "uplink: {services: [{stations: []}]}": ("stations", "found an empty list"),
+    "uplink:\n  services: [{name: far, cooperation: centralized}]\n"
+    "  events: [{at_burst: 1, fail_service: {service: far, station: sbs-0}}]": ("station", "'sbs-0'; allowed: mbs"),
+    "downlink: {algorithm: none}": ("algorithm", "found 'none' without a section uplink"),
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_what_does_not_fit_is_one_line_that_names_the_key(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text(f"name: wrong\n{text}\n")
+    key, reason = REFUSED[text]
+    with pytest.raises(UserError) as caught:
+        load_scenario(file)
+    line = str(caught.value)
+    assert "\n" not in line and str(file) in line
+    assert key in line and reason in line
+
+
+@pytest.mark.parametrize("algorithm", ["none", "dmtssl"])
+def test_a_share_of_all_is_refused_only_where_there_is_training(algorithm: str) -> None:
+    whole = {"backhaul_share": 1.0, "services": [{"mec_share": 1.0}]}
+    data: dict[str, Any] = {"downlink": {"algorithm": algorithm}, "uplink": whole}
+    if algorithm == "none":
+        assert Scenario.model_validate(data).steps == 0
+    else:
+        with pytest.raises(ValueError, match="leaves nothing"):
+            Scenario.model_validate(data)
+
+
+def test_training_has_what_services_leave_over(tmp_path: Path) -> None:
+    file = tmp_path / "shares.yaml"
+    some = "{name: some, stations: [sbs-1], mec_share: 0.2}"
+    file.write_text(f"network: {{sbs: {{count: 2}}}}\nuplink: {{services: [{LOCAL}, {CENTRAL}, {some}]}}\n")
+    scenario = load_scenario(file)
+    station, mbs = scenario.network.sbs.mec_flop_per_s, scenario.network.mbs.mec_flop_per_s
+    left = {name: scenario.flop_per_s_left(name) for name in ("sbs-0", "sbs-1", "mbs")}
+    assert left == pytest.approx({"sbs-0": 0.7 * station, "sbs-1": 0.5 * station, "mbs": 0.6 * mbs})
+    assert scenario.link_share_left == 0.5
+    alone = Scenario()
+    assert (alone.flop_per_s_left("sbs-0"), alone.flop_per_s_left("mbs"), alone.link_share_left) == (1e11, 1e12, 1.0)
+
+
+@pytest.mark.parametrize("bursts", [1, 7, 150, 1000])
+def test_all_bursts_are_due_at_the_end_and_none_before_the_start(bursts: int) -> None:
+    scenario = Scenario.model_validate({"uplink": {"bursts": bursts}})
+    due = [bursts_due(scenario, step) for step in range(scenario.steps + 1)]
+    assert (due[0], due[-1]) == (0, bursts)
+    steps = [later - earlier for earlier, later in itertools.pairwise(due)]
+    assert max(steps) - min(steps) <= 1
