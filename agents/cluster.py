@@ -31,6 +31,7 @@ OBJECT_STORE_BYTES = 200 * 2**20  # frames are far smaller; Ray's default would 
 SYSTEM_CONFIG = {
     "max_direct_call_object_size": 4 * 2**20,  # shorter frames travel in the call itself, not through the object store
     "task_events_report_interval_ms": 0,  # no record of each call: it grows with every round, and nobody reads it
+    "worker_maximum_startup_concurrency": 8,  # Ray warns of four times as many processes; a station may have several
 }
 CONNECT_TIMEOUT_S = 2.0
 SETTLE_S, SETTLE_POLL_S = 2.0, 0.1

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 def list_benchmarks() -> list[str]:
     """Names of all benchmarks, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
 def run_benchmarks(names: Sequence[str], *, quick: bool = False) -> list[Row]:
@@ -35,7 +35,7 @@ def run_benchmarks(names: Sequence[str], *, quick: bool = False) -> list[Row]:
             raise UserError(f"benchmark '{name}' is unknown; there are {', '.join(known)}")
     rows: list[Row] = []
     for name in names or known:
-        module = importlib.import_module(f"{__name__}.{name}")
+        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         if not names and getattr(module, "ON_REQUEST", False):
             continue
         rows += [{"benchmark": name, **row} for row in module.run(quick)]
