@@ -145,7 +145,6 @@ class Simulation:
         folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
         watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
         try:
-            scenario = train_detectors(scenario, folder, watcher)
             folder.write_scenario(dump_scenario(scenario))
             folder.write_topology(network.to_json())
             return cls._bring_up(scenario, network, kind, folder, None, address, watcher, started)
@@ -204,6 +203,9 @@ class Simulation:
         simulation: Simulation | None = None
         try:
             engine = make_engine(scenario, network, kind, folder, address, watcher)
+            if checkpoint is None:
+                scenario = train_detectors(scenario, folder, watcher)
+                folder.write_scenario(dump_scenario(scenario))
             uplink = make_uplink(scenario, network, engine)
             journal = Journal(folder, checkpoint, uplink=uplink is not None)
             simulation = cls(scenario, network, engine, folder, journal, watcher, started, uplink)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -76,12 +77,16 @@ def _services(run: RunData) -> str:
     from cellfree_sim.results.report_uplink import milliseconds, rate_with_interval
     from cellfree_sim.results.uplink import service_records
 
+    records = service_records(run)
+    some_refused = any(each.refused for each in records)
     rows = [["service", "SNR, dB", "SER [95 %]", "BER", "bytes per slot", "latency, ms: median", "99 %"]]
-    for each in service_records(run):
+    rows[0] += ["requests refused"] if some_refused else []
+    for each in records:
         ser, ber = each.rates["ser"][-1], each.rates["ber"][-1]
         latency = [milliseconds(each.latency_p50_s), milliseconds(each.latency_p99_s)]
-        size = f"{each.bytes_per_slot:,.0f}"
-        rows.append([each.name, f"{each.snr_db[-1]:g}", rate_with_interval(ser), f"{ber.value:.3g}", size, *latency])
+        rates = [rate_with_interval(ser), "–" if math.isnan(ber.value) else f"{ber.value:.3g}"]
+        refused = [f"{each.refused:,} of {each.requests:,}"] if some_refused else []
+        rows.append([each.name, f"{each.snr_db[-1]:g}", *rates, f"{each.bytes_per_slot:,.0f}", *latency, *refused])
     bursts, several = run.uplink["burst"].nunique(), run.uplink["snr_db"].nunique() > 1
     which = "; the highest SNR, all of them in the report" if several else ""
     return f"{run.name}: uplink of {bursts:,} bursts{which}\n\n{table(rows)}"

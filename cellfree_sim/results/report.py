@@ -223,7 +223,8 @@ def warnings(run: RunData) -> list[str]:
             f"A station exceeded its power by up to {excess}; rates are those after scaling down to the budget."
         )
     found += [
-        f"Service {each.name} refused {each.refused:,} of {count(each.requests, 'request')}: its queue was full."
+        f"Service {each.name} refused {each.refused:,} of {count(each.requests, 'request')}, because its queue "
+        "was full or its detector cannot serve them (run.log has the reason); they are in no error rate."
         for each in service_records(run)
         if each.refused
     ]

@@ -44,7 +44,8 @@ class ServiceRecord:
         latency_s: from the end of a burst on the air to its last decision, mean; and its parts "queue_s", "compute_s",
             "backhaul_s", which add up to it. Simulated time; NaN where nothing was decided.
         latency_p50_s, latency_p99_s: medians and 99th percentiles over bursts.
-        requests, refused: bursts at a station, and those for which its queue had no room.
+        requests, refused: bursts at a station, and those that found no room in its queue, or that its detector cannot
+            serve.
         undecided: users without a decision, over all bursts.
     """
 
@@ -81,7 +82,7 @@ def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None) -> Se
     at = sorted({float(each) for each in rows["snr_db"].dropna()})
     return ServiceRecord(
         name=name,
-        detector=" → ".join(dict.fromkeys(rows["detector"])),
+        detector=" → ".join(dict.fromkeys(used for used in rows["detector"] if used)),
         cooperation=str(rows["cooperation"].iloc[0]),
         snr_db=at,
         rates={metric: [_rate(rows, snr, metric, told) for snr in at] for metric in METRICS},

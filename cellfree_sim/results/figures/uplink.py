@@ -23,7 +23,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PART_NAMES = {"queue_s": "queue", "compute_s": "compute", "backhaul_s": "backhaul"}
 PART_COLOURS = {"queue_s": style.VERMILION, "compute_s": style.BLUE, "backhaul_s": style.ORANGE}
 LEGEND_ROW_IN = 0.16
-POINTS = 60  # of a curve over time
+POINTS = 30
 LOG_FROM = 30.0  # ratio of the longest latency to the shortest, from which a logarithmic axis shows more
 
 
@@ -122,7 +122,8 @@ def draw_time(run: RunData) -> Figure | None:
         return None
     height = 3.3 + _legend_rows(records, columns=2) * LEGEND_ROW_IN
     figure, (errors, latency) = style.new_figure(style.COLUMN_IN, height, 2, 1, sharex=True)
-    width = max(1, -(-bursts // POINTS), len({float(each) for each in run.uplink["snr_db"]}))
+    snrs = len({float(each) for each in run.uplink["snr_db"]})
+    width = snrs * max(1, -(-bursts // (POINTS * snrs)))  # so that each point has the same mixture of SNRs
     for record, look in zip(records, _looks(records), strict=True):
         rows = run.uplink[run.uplink["service"] == record.name]
         bins = rows.groupby(rows["burst"] // width)

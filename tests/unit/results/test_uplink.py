@@ -186,8 +186,11 @@ def test_the_text_of_a_run_says_what_services_did_and_no_rates(heard: Path) -> N
     assert "uplink of 40 bursts" in text
     assert "sum rate" not in text
     near = next(line for line in text.splitlines() if line.startswith("near"))
-    assert near.split()[1] == "10" and near.split()[-2:] == ["2.1", "2.2"]
+    assert near.split()[1] == "10" and near.split()[-5:-3] == ["2.1", "2.2"]
     assert "200 of them over the air, books balanced" in text
+    refused = {each.name: each.refused for each in service_records(load_run(heard))}
+    told = {line.split()[0]: int(line.split()[-3]) for line in text.splitlines() if line.startswith(tuple(refused))}
+    assert any(refused.values()) and told == refused
 
 
 def test_status_and_displays_tell_of_bursts(tmp_path: Path, heard: Path) -> None:
