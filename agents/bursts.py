@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.errors import RunFailedError, UserError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.scenario.uplink_checks import burst_step, bursts_due
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.scenario.uplink import UplinkEvent
 
-PARTS = 20  # a run without training is saved so often
+PARTS = 20  # a run without training is saved so often, or more often, since what is not saved is in memory:
+MOST_BURSTS_OF_PART = 2000
 LOOK_EVERY_S = 0.2
 PREFIX = "uplink/"  # of the uplink's parts of a checkpoint
 
@@ -63,6 +65,7 @@ class Bursts:
         self._happened = 0  # how many events
         self._killed: set[int] = set()  # those of them that killed a process, which going back does not undo
         self._until = 0
+        self._ready = False  # to be asked for what it did
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._hold = threading.Event()
@@ -85,6 +88,7 @@ class Bursts:
         if checkpoint is not None:
             self._uplink.drain_ledgers()
             self._become(checkpoint)
+        self._ready = True
 
     def begin(self, step: int) -> None:
         """Go on, beside training to `step`, with the bursts that are due by then."""
@@ -92,8 +96,9 @@ class Bursts:
 
     def begin_part(self) -> None:
         """Go on to the next moment at which a run without training is saved."""
-        part = self.done * PARTS // self.total + 1
-        self._go(-(-self.total * part // PARTS))
+        parts = max(PARTS, -(-self.total // MOST_BURSTS_OF_PART))
+        part = self.done * parts // self.total + 1
+        self._go(-(-self.total * part // parts))
 
     def has_failed(self) -> bool:
         """Whether training need not go on, since the uplink cannot."""
@@ -106,6 +111,7 @@ class Bursts:
 
         Raises:
             StationLostError: a process of the uplink died.
+            RunFailedError: an event cannot happen.
         """
         if self._uplink is None:
             return
@@ -119,6 +125,9 @@ class Bursts:
                         if interrupted() or should_hold():
                             self._hold.set()
                     self._thread = None
+            except BaseException:
+                self.abandon()
+                raise
             finally:
                 if interrupted():
                     raise KeyboardInterrupt
@@ -140,15 +149,15 @@ class Bursts:
 
     def ledgers(self) -> list[bytes]:
         """The uplink's books since the last call."""
-        return list(self._uplink.drain_ledgers()) if self._uplink is not None else []
+        return list(self._uplink.drain_ledgers()) if self._uplink is not None and self._ready else []
 
     def notes(self) -> dict[str, Any]:
         """What a checkpoint must hold, in types that JSON has."""
         return {"bursts": self.done, "uplink_events": self._happened}
 
     def facts(self) -> dict[str, Any]:
-        """What the summary says of the services; empty without an uplink."""
-        return dict(self._uplink.facts()) if self._uplink is not None else {}
+        """What the summary says of the services; empty without an uplink, or where it never came up."""
+        return dict(self._uplink.facts()) if self._uplink is not None and self._ready else {}
 
     def processes(self) -> set[str]:
         """Names of what may die beside stations: the groups of users."""
@@ -160,10 +169,12 @@ class Bursts:
     def recover(self, network: Network, checkpoint: Checkpoint) -> None:
         """Restart what died, and be what was saved."""
         if self._uplink is not None:
+            self._ready = False
             self._uplink.recover(network)
             self._uplink.load_states(_parts(checkpoint))
             self._uplink.drain_ledgers()
             self._become(checkpoint)
+            self._ready = True
 
     def close(self) -> None:
         """End all processes of the uplink; safe to call twice."""
@@ -181,8 +192,11 @@ class Bursts:
         self._error = None
         self._hold.clear()
         if self._beside and self.done < until:
-            self._thread = threading.Thread(target=self._guarded, name="uplink", daemon=True)
-            self._thread.start()
+            with deferred_interrupts() as interrupted:  # a thread that has begun can be waited for
+                self._thread = threading.Thread(target=self._guarded, name="uplink", daemon=True)
+                self._thread.start()
+            if interrupted():
+                raise KeyboardInterrupt
 
     def _guarded(self) -> None:
         try:
@@ -208,18 +222,26 @@ class Bursts:
                 "at_step": burst_step(self._scenario, event.at_burst),
                 "at_burst": event.at_burst,
             }
-            if event.swap_detector is not None:
-                swap = event.swap_detector
-                self._uplink.swap(swap.service, swap.detector)
-                record |= {"service": swap.service, "detector": swap.detector.name}
-            elif event.fail_service is not None:
-                failing = event.fail_service
-                if index not in self._killed:
-                    self._killed.add(index)
-                    self._uplink.fail(failing.service, failing.station)
-                record |= {"service": failing.service} | ({"station": failing.station} if failing.station else {})
+            try:
+                record |= self._change(event, index)
+            except UserError as error:  # such as a trained detector whose file is gone
+                raise RunFailedError(f"{record['event']} at burst {event.at_burst}: {error}") from error
             self._happened += 1
             self._on_event(record)
+
+    def _change(self, event: UplinkEvent, index: int) -> dict[str, Any]:
+        """Let an event happen to a service; returns which, and how."""
+        assert self._uplink is not None
+        if event.swap_detector is not None:
+            swap = event.swap_detector
+            self._uplink.swap(swap.service, swap.detector)
+            return {"service": swap.service, "detector": swap.detector.name}
+        assert event.fail_service is not None  # an event is the one or the other
+        failing = event.fail_service
+        if index not in self._killed:
+            self._killed.add(index)
+            self._uplink.fail(failing.service, failing.station)
+        return {"service": failing.service} | ({"station": failing.station} if failing.station else {})
 
 
 def without_uplink(parts: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cellfree_sim.errors import CellfreeError, DetectorError
-from cellfree_sim.scenario.suggest import listed
+from cellfree_sim.scenario.suggest import listed, on_one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,7 +127,7 @@ class EdgeService:
                 f"service '{service}': holds {self._held} requests of {self._held_bytes / 2**20:.1f} MiB; allowed: "
                 f"{self._capacity} requests and {MAX_HELD_BYTES >> 20} MiB"
             )
-        if self._worker is None:
+        if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         request = _Request(y, h, noise_variance, asyncio.get_running_loop().create_future())
         self._held += 1
@@ -231,7 +231,11 @@ class EdgeService:
 
     async def _serve(self, model: _Model, requests: list[_Request]) -> None:
         begun_s = time.monotonic()
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, _detected, model.service, requests)
+        found: list[Any]
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._thread, _detected, model.service, requests)
+        except Exception as error:  # whoever waits has an answer, and the next batch its turn
+            found = [_failed(model.service, error)] * len(requests)
         compute_s = time.monotonic() - begun_s
         model.batches += 1
         model.compute_s += compute_s
@@ -269,7 +273,7 @@ def _detected(service: DetectionService, requests: Sequence[_Request]) -> list[A
             np.concatenate([request.h for request in requests]),
             np.concatenate([_each_slot(request) for request in requests]),
         )
-    except DetectorError:  # one of them is bad: each by itself
+    except Exception:  # one of them is bad, in whatever way: each by itself
         return [_answer(service, request) for request in requests]
     return np.split(logits, np.cumsum(lengths)[:-1])
 
@@ -279,6 +283,12 @@ def _answer(service: DetectionService, request: _Request) -> Any:
         return service.detect(request.y, request.h, request.noise_variance)
     except DetectorError as error:
         return error
+    except Exception as error:  # such as numbers that no array can hold
+        return _failed(service, error)
+
+
+def _failed(service: DetectionService, error: Exception) -> DetectorError:
+    return DetectorError(f"service '{service.name}': {type(error).__name__}: {on_one_line(str(error), 200)}")
 
 
 def _each_slot(request: _Request) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ class News:
         self._status = status
         self._known: dict[str, Any] = {}
         self._told_at = -EVERY_S
-        self._services: dict[str, dict[str, float]] = {}
+        self._services: dict[str, dict[str, Any]] = {}  # symbols, errors; latency_s, None where it is not known
         self._lock = threading.Lock()  # an uplink tells from a thread of its own
 
     def round(self, row: Mapping[str, Any], step: int, steps: int) -> None:
@@ -46,15 +46,16 @@ class News:
         """Bursts of an uplink are over; how it is doing: `burst`, `bursts`, and `services`, each with `ser`."""
         with self._lock:
             for row in rows:
-                own = self._services.setdefault(str(row["service"]), {"symbols": 0, "errors": 0, "latency_s": 0.0})
+                own = self._services.setdefault(str(row["service"]), {"symbols": 0, "errors": 0, "latency_s": None})
                 own["symbols"] += int(row["symbols"])
                 own["errors"] += int(row["symbol_errors"])
-                own["latency_s"] = float(row["latency_s"])
+                latency_s = float(row["latency_s"])
+                own["latency_s"] = latency_s if math.isfinite(latency_s) else None
             services = [
                 {
                     "name": name,
                     "ser": own["errors"] / own["symbols"] if own["symbols"] else None,
-                    "latency_ms": 1e3 * own["latency_s"] if math.isfinite(own["latency_s"]) else None,
+                    "latency_ms": None if own["latency_s"] is None else 1e3 * own["latency_s"],
                 }
                 for name, own in self._services.items()
             ]
@@ -63,6 +64,16 @@ class News:
             self._known |= progress
             self._tell(at_once=done == total)
             return progress
+
+    def served(self) -> dict[str, dict[str, Any]]:
+        """What services did in all bursts that are over, in types that JSON has."""
+        with self._lock:
+            return {name: dict(own) for name, own in self._services.items()}
+
+    def serve_again(self, served: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from what `served` gave."""
+        with self._lock:
+            self._services = {name: dict(own) for name, own in served.items()}
 
     def _tell(self, *, at_once: bool) -> None:
         now = time.monotonic()

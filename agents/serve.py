@@ -40,6 +40,10 @@ SERVICE = "http"
 KEYS = ("y", "h", "noise_variance")
 
 
+class TooLongError(DetectorError):
+    """A body is longer than may be, as it came or when unpacked."""
+
+
 class Answer(NamedTuple):
     """What goes back over HTTP."""
 
@@ -62,8 +66,10 @@ class Face:
             return _text(405, {"error": f"method: found {method}; allowed: GET, POST"})
         try:
             logits = await self._edge.detect(SERVICE, *read_request(body))
+        except TooLongError as error:
+            return _text(413, {"error": str(error)})
         except DetectorError as error:
-            return _text(413 if len(body) > MAX_BODY_BYTES else 400, {"error": str(error)})
+            return _text(400, {"error": str(error)})
         except BusyError as error:
             return _text(503, {"error": str(error)})
         written = io.BytesIO()
@@ -74,38 +80,46 @@ class Face:
         """The same for starlette's objects, which Ray Serve uses."""
         from starlette.responses import Response
 
-        length = int(request.headers.get("content-length") or 0)
-        body = b"" if length > MAX_BODY_BYTES else await request.body()
-        if length > MAX_BODY_BYTES:
-            found = _text(413, {"error": f"body: found {length} bytes; allowed: at most {MAX_BODY_BYTES}"})
-        else:
-            found = await self.answer(request.method, body)
+        found = await self.answer(request.method, await read_body(request))
         return Response(found.body, found.status, media_type=found.media_type)
+
+
+async def read_body(request: Any) -> bytes:
+    """The body of a starlette request, or its begin if it is too long, whatever its header says of its length."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            break
+    return bytes(body)
 
 
 def read_request(body: bytes) -> Arrays:
     """y, h and noise variance of a request.
 
     Raises:
-        DetectorError: the body is too long, or is not what `numpy.savez` wrote of these three arrays.
+        TooLongError: the body is too long.
+        DetectorError: it is not what `numpy.savez` wrote of these three arrays.
     """
     if len(body) > MAX_BODY_BYTES:
-        raise DetectorError(f"body: found {len(body)} bytes; allowed: at most {MAX_BODY_BYTES}")
+        raise TooLongError(f"body: found {len(body)} bytes or more; allowed: at most {MAX_BODY_BYTES}")
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as archive:  # a small body can unpack to a large one
             size = sum(entry.file_size for entry in archive.infolist())
         if size > MAX_BODY_BYTES:
-            raise DetectorError(f"body: found {size} bytes when unpacked; allowed: at most {MAX_BODY_BYTES}")
+            raise TooLongError(f"body: found {size} bytes when unpacked; allowed: at most {MAX_BODY_BYTES}")
         with np.load(io.BytesIO(body), allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file]
             if missing:
                 raise DetectorError(f"body: found no array {', '.join(missing)}; expected {', '.join(KEYS)}")
             y, h, noise = (file[key] for key in KEYS)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-        if isinstance(error, DetectorError):
-            raise
+    except DetectorError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib have many names for a file that is none
         text = f"body: found {len(body)} bytes of something else; expected what numpy.savez wrote of {', '.join(KEYS)}"
         raise DetectorError(text) from error
+    if noise.dtype.kind not in "iuf":
+        raise DetectorError(f"noise_variance: found {noise.dtype}; expected float32")
     return y, h, float(noise) if noise.ndim == 0 else noise
 
 

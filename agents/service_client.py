@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 GONE = (RayActorError, OutOfMemoryError)
 OUTSTANDING = 64
 SUSPECT_DEATHS = 2  # of processes while they had a request; from then on it goes alone, so that no other dies with it
-MOST_DEATHS = 8  # after which it is given up
+MOST_DEATHS = 8  # after which it is given up, as is any other call
 MOST_STILLBORN = 3  # processes in a row that died before they were ready
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1e-3, 0.1  # between two attempts at a busy service
 
@@ -264,12 +264,21 @@ class ServiceClient:
 
     async def _ask(self, call: Callable[[Any], Awaitable[T]]) -> T:
         """The answer to a call, made again where the process that had it died."""
+        from agents.controller import account
+
+        deaths = 0
         while True:
             actor = await self._living()
             try:
                 return await self._told(call(actor))
-            except GONE:
+            except GONE as error:
                 await self._bury(actor)
+                deaths += 1
+                if deaths == MOST_DEATHS:
+                    names = ", ".join(self._models)
+                    raise RunFailedError(
+                        f"service {names}: {deaths} processes died of one call: {account(error)}"
+                    ) from error
 
     async def _told(self, call: Awaitable[T]) -> T:
         """What a living process says; an error that it raises comes out as itself."""
@@ -426,6 +435,8 @@ def read_detector(detector: str) -> DetectorOptions:
 def _kill(actor: Any) -> None:
     import ray
 
+    if not ray.is_initialized():  # Ray would start a cluster to end a process that went with its own
+        return
     with suppress(Exception):  # Ray has many names for what is gone
         ray.kill(actor)
 

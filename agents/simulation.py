@@ -267,7 +267,7 @@ class Simulation:
         self._check_open()
         left = self.scenario.steps - self.step
         if steps is not None and not 0 < steps <= left:
-            raise UserError(f"advance: steps must lie in 1…{left}, the rounds that are left; found {steps}")
+            raise UserError(f"advance: {self._allowed_steps(left)}; found {steps}")
         until = self.scenario.steps if steps is None else self.step + steps
         if until > self.step:
             self._observer.phase("training", f"step {self.step} to {until}")
@@ -423,7 +423,7 @@ class Simulation:
 
     def known(self) -> dict[str, Any]:
         """What this process knows of the run, for a checkpoint."""
-        return {"validation": self._validation, "measured": self._measured}
+        return {"validation": self._validation, "measured": self._measured, "served": self._news.served()}
 
     def become(self, checkpoint: Checkpoint) -> None:
         """Know what was known at a checkpoint."""
@@ -431,6 +431,7 @@ class Simulation:
         self._validation = checkpoint.notes["validation"]
         measured = checkpoint.notes["measured"]
         self._measured = None if measured is None else (measured[0], measured[1])
+        self._news.serve_again(checkpoint.notes["served"])
 
     def sum_rate(self) -> float:
         """Mean sum rate on the validation realisations, of the network as it is now, bit/s/Hz."""
@@ -486,6 +487,13 @@ class Simulation:
             "wall_seconds": time.perf_counter() - self._started,
         }
 
+    def _allowed_steps(self, left: int) -> str:
+        if left:
+            return f"steps must lie in 1…{left}, the rounds that are left"
+        if self.scenario.steps:
+            return f"all {self.scenario.steps} rounds are done"
+        return "this run trains nothing" + ("; advance() serves its bursts" if self._bursts.total else "")
+
     def _next_checkpoint(self) -> int:
         every = self.scenario.checkpoint_every_steps
         return (self.step // every + 1) * every
@@ -500,13 +508,13 @@ class Simulation:
         Where a station dies on the way, it is brought back, and this returns, to be tried again.
         """
         try:
-            self._bursts.begin(boundary)
             try:
+                self._bursts.begin(boundary)
                 self.step = self._engine.advance(boundary, self._on_rows, self._should_hold)
+                self._bursts.end(self._should_hold if self.step == boundary else lambda: True)
             except BaseException:
                 self._bursts.abandon()
                 raise
-            self._bursts.end(self._should_hold if self.step == boundary else lambda: True)
             if self.step % self.scenario.checkpoint_every_steps == 0 or (save and self.step == boundary):
                 self.commit()
         except StationLostError as lost:
@@ -515,8 +523,12 @@ class Simulation:
     def _advance_bursts(self) -> None:
         """Bursts after the training, or without any, to the next moment at which they are saved."""
         try:
-            self._bursts.begin_part()
-            self._bursts.end(self._should_hold)
+            try:
+                self._bursts.begin_part()
+                self._bursts.end(self._should_hold)
+            except BaseException:
+                self._bursts.abandon()
+                raise
             self.commit()
         except StationLostError as lost:
             self._recovery.recover(lost)

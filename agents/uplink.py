@@ -34,6 +34,10 @@ LOOK_EVERY_S = 0.2
 CLOSE_TIMEOUT_S = 5.0
 
 
+class _SilentError(StationLostError):
+    """Those that gave no answer in time; others died."""
+
+
 @dataclass(frozen=True)
 class _Window:
     """Bursts that are under way, up to `last`.
@@ -142,7 +146,7 @@ class RayUplink:
             raise UserError(f"service '{service}': has no process at {where}")
 
     def recover(self, network: Network) -> None:
-        """See `Uplink.recover`."""
+        """See `Uplink.recover`; who dies meanwhile is lost, as at any other time."""
         self._network = network
         _, dead = self._answers({name: actor.ready.remote() for name, actor in self._actors.items()})
         self._end(dead)
@@ -150,7 +154,7 @@ class RayUplink:
         try:
             self._create(missing)
             self._tune(self._scenario.restart_timeout_s)
-        except StationLostError as lost:
+        except _SilentError as lost:
             raise NotRestartedError(lost.stations, lost.reason) from lost
 
     def close(self) -> None:
@@ -196,12 +200,14 @@ class RayUplink:
     def _tune(self, within_s: float) -> None:
         """Let all make ready, and let users and stations know the path gains; who knows them already loses nothing."""
         self._patience_s = within_s
-        gains = {name: self._actors[name].prepare.remote() for name in self._network.stations}
-        mbs = self._network.mbs
-        self._get({**gains, mbs: self._actors[mbs].prepare.remote()})
-        hearing = [*self._groups, *self._network.stations]
-        self._get({name: self._actors[name].tune.remote(*gains.values()) for name in hearing})
-        self._patience_s = self._scenario.barrier_timeout_s
+        try:
+            gains = {name: self._actors[name].prepare.remote() for name in self._network.stations}
+            mbs = self._network.mbs
+            self._get({**gains, mbs: self._actors[mbs].prepare.remote()})
+            hearing = [*self._groups, *self._network.stations]
+            self._get({name: self._actors[name].tune.remote(*gains.values()) for name in hearing})
+        finally:
+            self._patience_s = self._scenario.barrier_timeout_s
 
     def _send(self, first: int, last: int) -> _Window:
         """Set all roles to the bursts `first` to `last` - 1."""
@@ -259,7 +265,7 @@ class RayUplink:
             elif time.monotonic() - heard_s > patience_s:
                 late = next(name for name, call in calls if call in later)
                 self._end([late])
-                raise StationLostError((late,), f"gave no answer within {patience_s:g} s")
+                raise _SilentError((late,), f"gave no answer within {patience_s:g} s")
 
     def _explain(self, error: Exception) -> None:
         """Raise what an error of a call means: a process died, its own or one whose result it needed; or it failed."""

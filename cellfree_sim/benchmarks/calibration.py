@@ -1,10 +1,10 @@
 """How far the detectors are from what is known: published error rates, closed forms, and other programs.
 
 Each row is a symbol error rate of ours, with its standard error (by the design effect: users of a slot err together),
-and the rate that it should be; `z` is their difference in the standard errors that it would have if both were one. All
-detectors see the same slots of a point. Closed forms are those of zero-forcing with independent Rayleigh fading, and of
-any detector with one user (of maximum-ratio combining). Beside Sionna's detectors, on the same slots, the difference is
-paired.
+and the rate that it should be; `z` is their difference in the standard errors that it would have if both were one,
+those of a published rate (10^7 slots, rounded) among them. All detectors see the same slots of a point. Closed forms
+are those of zero-forcing with independent Rayleigh fading, and of any detector with one user (of maximum-ratio
+combining). Beside Sionna's detectors, on the same slots, the difference is paired.
 
 With 100 000 slots for each point it takes about half an hour of one core, most of it semidefinite relaxation.
 """
@@ -67,7 +67,7 @@ def against_published(slots: int) -> Iterator[dict[str, Any]]:
             continue
         channel = f"receive correlation {point.correlation:g}" if point.correlation else "i.i.d."
         case = f"{point.detector}, {N_RX} x {point.n_tx}, {channel}, {point.snr_db:g} dB"
-        yield _row(case, detector, point.snr_db, slots, point.ser, "published", ROUNDING)
+        yield _row(case, detector, point.snr_db, slots, point.ser, "published", ROUNDING, point.trials)
 
 
 def against_closed_forms(slots: int) -> Iterator[dict[str, Any]]:
@@ -124,15 +124,24 @@ def against_sionna(slots: int) -> Iterator[dict[str, Any]]:
 
 
 def _row(
-    case: str, detector: Detector, snr_db: float, slots: int, expected: float, against: str, error: float = 0.0
+    case: str,
+    detector: Detector,
+    snr_db: float,
+    slots: int,
+    expected: float,
+    against: str,
+    error: float = 0.0,
+    trials: float = math.inf,
 ) -> dict[str, Any]:
+    """What is expected has an `error`, and was itself measured with so many `trials`."""
     from cellfree_sim.uplink import error_rates
 
     batch = 1000 if detector.problem.n_tx > 1 else 20_000
     rate = error_rates(
         detector.problem, detector, snr_db, slots_max=slots, target_errors=None, seed=SEED, batch=batch
     ).ser
-    scatter = math.sqrt(expected * (1 - expected) * rate.design_effect / rate.trials)  # where `expected` is the truth
+    # Where both are measurements of `expected`, and users of a slot err together in both alike.
+    scatter = math.sqrt(expected * (1 - expected) * rate.design_effect * (1 / rate.trials + 1 / trials))
     return {
         "case": case,
         "value": rate.value,

@@ -11,11 +11,12 @@ from cellfree_sim.cli.commands import Commands
 from cellfree_sim.cli.running import ended_like_ctrl_c
 from cellfree_sim.cli.scenarios import add_set, read
 from cellfree_sim.cli.terminal import DONE, complain, flat, show, table
-from cellfree_sim.errors import UserError
+from cellfree_sim.errors import RunFolderError, UserError
 
 if TYPE_CHECKING:
     import argparse
 
+    from cellfree_sim.detection.learned.trained import TrainedDetector
     from cellfree_sim.detection.learned.trainer import DetectorTrainer
     from cellfree_sim.scenario import Scenario
 
@@ -27,6 +28,7 @@ examples:
 
 What is trained on what stands in uplink.training: cellfree scenarios show detectors/oampnet2-iid
 The file is for the option 'checkpoint' of the detector. Ctrl-C saves the training beside it (FILE.training).
+On a CPU it takes one core, so that equal seeds give equal bits.
 """
 _UNFINISHED = ".training"
 _EVERY_S = 2.0
@@ -44,12 +46,14 @@ def add_to(commands: Commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from cellfree_sim.detection.learned.trained import SUFFIX, save_trained
+    from cellfree_sim.detection.learned.trained import SUFFIX
     from cellfree_sim.detection.learned.trainer import resume_training, trainer_of
     from cellfree_sim.scenario import dump_scenario
 
     if arguments.out == "":
         raise UserError("--out: found nothing; allowed: a file to write")
+    if arguments.resume == "":
+        raise UserError("--resume: found nothing; allowed: a file that 'cellfree train' saved")
     if arguments.resume is not None:
         if arguments.scenario or arguments.assignments or arguments.seed is not None:
             raise UserError("--resume goes on with the scenario of the file; leave out SCENARIO, --seed and --set")
@@ -68,14 +72,14 @@ def _train(arguments: argparse.Namespace) -> int:
         except UserError as error:
             raise source.located(error) from None
         out = Path(arguments.out or f"{scenario.name}{SUFFIX}")
-    if not out.parent.is_dir():
-        raise UserError(f"--out: found '{flat(str(out))}', in no folder that there is; allowed: a file in one")
-    unfinished = out.with_name(out.name + _UNFINISHED)
+    unfinished = _unfinished(out)
     began = time.process_time()
     _run(trainer, scenario, unfinished, quiet=arguments.quiet)
     trained = trainer.trained(name=scenario.name, scenario=dump_scenario(scenario))
-    save_trained(trained, out)
+    _save(trained, out, trainer, scenario, unfinished)
     unfinished.unlink(missing_ok=True)
+    if arguments.resume is not None:
+        Path(arguments.resume).unlink(missing_ok=True)
     facts = {
         "detector": trained.detector,
         "iterations": trained.iterations,
@@ -90,9 +94,40 @@ def _train(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _run(trainer: DetectorTrainer, scenario: Scenario, unfinished: Path, *, quiet: bool) -> None:
-    """Train to the end, with progress on stderr; Ctrl-C saves."""
+def _unfinished(out: Path) -> Path:
+    """Where the training is saved while it is not at its end, if both files can be written."""
+    found = f"--out: found '{flat(str(out))}'"
+    try:
+        if not out.name:
+            raise UserError(f"{found}, which is no regular file; allowed: a file to write")
+        if not out.parent.is_dir():
+            raise UserError(f"{found}, in no folder that there is; allowed: a file in one")
+        unfinished = out.with_name(out.name + _UNFINISHED)
+        for path in (out, unfinished):
+            if path.exists() and not path.is_file():
+                found = f"--out: found '{flat(str(path))}'"
+                raise UserError(f"{found}, which is no regular file; allowed: a file to write")
+    except OSError as error:  # a name that is too long, a folder that may not be searched
+        raise UserError(f"{found}, which cannot be written: {error.strerror or error}") from None
+    return unfinished
+
+
+def _save(trained: TrainedDetector, out: Path, trainer: DetectorTrainer, scenario: Scenario, unfinished: Path) -> None:
+    """Write what was learned; where that fails, the training is saved, for hours may be in it."""
+    from cellfree_sim.detection.learned.trained import save_trained
     from cellfree_sim.detection.learned.trainer import save_training
+
+    try:
+        save_trained(trained, out)
+    except RunFolderError as error:
+        save_training(trainer, scenario, unfinished)
+        raise RunFolderError(f"{error}; write it with: cellfree train --resume {unfinished} --out FILE") from None
+
+
+def _run(trainer: DetectorTrainer, scenario: Scenario, unfinished: Path, *, quiet: bool) -> None:
+    """Train to the end on one thread, with progress on stderr; Ctrl-C saves."""
+    from cellfree_sim.detection.learned.trainer import save_training
+    from cellfree_sim.threads import one_torch_thread
 
     began, shown = time.monotonic(), -_EVERY_S
     total = trainer.training.iterations
@@ -106,7 +141,7 @@ def _run(trainer: DetectorTrainer, scenario: Scenario, unfinished: Path, *, quie
             sys.stderr.flush()
 
     try:
-        with ended_like_ctrl_c():
+        with ended_like_ctrl_c(), one_torch_thread():
             trainer.run(report=report, save=lambda: save_training(trainer, scenario, unfinished))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"go on with: cellfree train --resume {unfinished}") from None

@@ -20,11 +20,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Put `content` at `path` by writing a neighbour and renaming it: a reader sees the old or the new, never half.
 
     Raises:
-        RunFolderError: the folder is missing, not writable, or the disk is full; what stood at `path` is unchanged.
+        RunFolderError: the folder is missing, not writable, or the disk is full; or `path` is a folder, a device or a
+            pipe. What stood there is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     temporary: str | None = None
     try:
+        if path.exists() and not path.is_file():
+            raise RunFolderError(f"{path}: cannot be written: it is no regular file")
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import DETECTORS
 from cellfree_sim.scenario.parts import Section
+from cellfree_sim.scenario.suggest import on_one_line
 
 _HARDER_DB = {"qpsk": -7.0, "qam16": 0.0, "qam64": 7.0, "qam256": 14.0}
 Decibels = Annotated[float, Field(ge=-100, le=100)]
@@ -52,6 +53,9 @@ class DetectorTraining(Section):
         if not getattr(detector, "learned", False):
             names = [name for name in DETECTORS.names() if getattr(DETECTORS.type_of(name), "learned", False)]
             raise ValueError(f"found '{detector.name}', which has nothing to learn; allowed: {', '.join(names)}")
+        if detector.checkpoint is not None:
+            found = on_one_line(repr(detector.checkpoint), 200)
+            raise ValueError(f"found the checkpoint {found}, but training starts from random weights; allowed: none")
         return detector
 
     @model_validator(mode="after")

@@ -40,6 +40,17 @@ class Activity(Section):
             raise ValueError(f"there is no file {resolved}")
         return resolved
 
+    @model_validator(mode="after")
+    def _the_mean_is_kept(self) -> Activity:
+        if self.probability * (1 + self.spread) > 1 + 1e-9:
+            raise MisfitError(
+                ("spread",),
+                f"found {self.spread:g}; allowed: at most {1 / self.probability - 1:g}, so that no user's probability "
+                "is above 1",
+                because=("probability",),
+            )
+        return self
+
 
 class PowerControl(Section):
     """Fractional power control (TS 38.213, 7.1.1): P = min(max_dbm, noise + SNR + alpha PL) dBm, PL to the best SBS.
@@ -84,7 +95,7 @@ class SwapDetector(Section):
 
 
 class FailService(Section):
-    """A service whose process is killed: its name and station, or its name alone where it has one process only."""
+    """A service whose process is killed: its name and station, or its name alone for its processes at all stations."""
 
     service: str = Field(description="name of the service")
     station: str | None = Field(None, description="at which station (or the MBS); all of them by default")
@@ -139,7 +150,11 @@ class Uplink(Section):
     activity: Activity = Field(default_factory=Activity)
     power: PowerControl = Field(default_factory=PowerControl)
     backhaul_share: float = Field(
-        0.5, gt=0, le=1, description="share of each backhaul link's capacity that is kept for the uplink"
+        0.5,
+        gt=0,
+        le=1,
+        description="share of each backhaul link's capacity that is kept for the uplink; all of it is the uplink's "
+        "where downlink.algorithm learns nothing",
     )
     services: list[Service] = Field(
         default_factory=lambda: [Service()], min_length=1, max_length=100, description="who detects, and how"
@@ -154,16 +169,13 @@ class Uplink(Section):
         """Name of each service, in order."""
         return [each.name or f"{each.detector.name}-{each.cooperation}" for each in self.services]
 
-    @field_validator("services")
+    @field_validator("snr_db")
     @classmethod
-    def _capacity_suffices(cls, services: list[Service]) -> list[Service]:
-        for where, local in (("stations", True), ("MBS", False)):
-            share = sum(each.mec_share for each in services if (each.cooperation != "centralized") == local)
-            if share > 1 + 1e-9:
-                raise ValueError(
-                    f"mec_share: found {share:g} for all services of the {where}; allowed: at most 1 in all"
-                )
-        return services
+    def _snrs_differ(cls, snr_db: list[float]) -> list[float]:
+        for index, value in enumerate(snr_db):
+            if value in snr_db[:index]:
+                raise ValueError(f"found {value:g} for a second time; allowed: each SNR once")
+        return snr_db
 
     @model_validator(mode="after")
     def _bursts_do_not_overlap(self) -> Uplink:

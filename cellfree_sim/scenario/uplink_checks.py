@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 from cellfree_sim.registry import MisfitError
@@ -10,10 +14,21 @@ from cellfree_sim.scenario.suggest import did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.scenario.uplink import Service, Uplink
 
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, RuntimeError, MemoryError),  # RuntimeError: encrypted, or packed in another way
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What reading a damaged .npz may raise."""
+MOST_USERS = 4096
+"""In a request: queues hold requests, and a scenario in which everybody is active must not take all memory."""
+MESSAGES = {"qpsk": 4, "qam16": 16, "qam64": 64, "qam256": 256}
+"""Of a user in a slot, by constellation."""
+TRACE = ("uplink", "activity", "trace")
 HARMLESS_EVENTS = ("fail_sbs", "fail_mbs")  # a process comes back; the network stays as it is
 
 
@@ -37,6 +52,10 @@ def check_uplink(scenario: Scenario) -> None:
             because=("uplink",),
         )
     _check_stations(scenario, uplink)
+    _check_shares(scenario)
+    _check_frames(scenario, uplink)
+    if uplink.activity.trace is not None:
+        _check_trace(uplink.activity.trace, scenario.network.users.count)
     if scenario.steps:
         _check_rest_for_training(scenario, uplink)
 
@@ -44,10 +63,22 @@ def check_uplink(scenario: Scenario) -> None:
 def services_share(scenario: Scenario, station: str) -> float:
     """Share of the MEC server of a station, or of the MBS, that its edge services may use.
 
-    Those of centralized cooperation run beside the MBS, all others beside the stations that take part.
+    Those of centralized cooperation compute at the MBS, all others at the stations that take part, and those of
+    soft_fusion at both.
     """
     services = scenario.uplink.services if scenario.uplink else []
-    return sum(each.mec_share for each in services if station in service_hosts(scenario, each))
+    return sum(
+        each.mec_share
+        for each in services
+        if station in service_hosts(scenario, each) or (station == MBS_NAME and each.cooperation == "soft_fusion")
+    )
+
+
+def uplink_link_share(scenario: Scenario) -> float:
+    """Share of each backhaul link's capacity that is the uplink's: all of it where nothing else is sent."""
+    if scenario.uplink is None:
+        return 0.0
+    return scenario.uplink.backhaul_share if scenario.downlink.algorithm.learns else 1.0
 
 
 def service_hosts(scenario: Scenario, service: Service) -> list[str]:
@@ -94,6 +125,58 @@ def _check_stations(scenario: Scenario, uplink: Uplink) -> None:
             service = uplink.services[uplink.service_names.index(failing.service)]
             hosts = service_hosts(scenario, service)
             _check_name(("uplink", "events", index, "fail_service", "station"), failing.station, hosts)
+
+
+def _check_shares(scenario: Scenario) -> None:
+    for name in (MBS_NAME, *scenario.station_names):
+        share = services_share(scenario, name)
+        if share > 1 + 1e-9:
+            raise MisfitError(
+                ("uplink", "services"), f"found mec_share {share:g} in all at {name}; allowed: at most 1 in all"
+            )
+
+
+def _check_frames(scenario: Scenario, uplink: Uplink) -> None:
+    """Frames that are certain to be too long, because everybody is always active."""
+    from cellfree_sim.scenario.schema import REAL_BYTES
+
+    if uplink.activity.probability < 1 or uplink.activity.trace is not None:
+        return
+    users = scenario.network.users.count
+    least = 8 * uplink.slots * min(users, uplink.users_per_group)
+    what, because = "a burst of one group of users", "users_per_group"
+    for service in uplink.services:
+        everybody = service.cluster is None or service.cluster >= len(service_hosts(scenario, service))
+        if service.cooperation == "soft_fusion" and everybody and users <= MOST_USERS:
+            soft = math.ceil(REAL_BYTES[service.precision] * uplink.slots * users * MESSAGES[uplink.constellation])
+            if soft > least:
+                least, what, because = soft, "the log-probabilities of a burst", "services"
+    if least > scenario.backhaul.max_frame_bytes:
+        raise MisfitError(
+            ("backhaul", "max_frame_bytes"),
+            f"found {scenario.backhaul.max_frame_bytes}; allowed: more than {least}, {what} (or lower uplink.slots)",
+            because=("uplink", because),
+        )
+
+
+def _check_trace(path: Path, users: int) -> None:
+    """The shape of a trace, from its header: its content is read when it is needed."""
+    from numpy.lib import format as npy
+
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("active.npy") as file:
+            read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except KeyError:
+        found = "no array `active`"
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise MisfitError(TRACE, f"{path}: cannot be read as .npz: {reason}") from None
+    else:
+        if dtype.name == "bool" and len(shape) == 2 and shape[0] > 0 and shape[1] == users:
+            return
+        found = f"`active` {dtype} {[*shape]}"
+    raise MisfitError(TRACE, f"{path}: found {found}; allowed: .npz with `active`, bool [bursts, {users}]")
 
 
 def _check_rest_for_training(scenario: Scenario, uplink: Uplink) -> None:

@@ -34,7 +34,8 @@ def evaluate(scenario: Scenario) -> list[Row]:
     A detector that cannot serve the problem, for lack of trained weights for example, has one row with a `note`.
 
     Raises:
-        UserError: the scenario has no section `link`, or none of its detectors can serve.
+        UserError: the scenario has no section `link`, none of its detectors can serve, or the checkpoint that one of
+            them names is not for this problem.
     """
     link = link_of(scenario)
     problem = problem_of(link)
@@ -61,7 +62,11 @@ def problem_of(link: Link) -> MimoProblem:
 
 
 def prepared(link: Link, problem: MimoProblem) -> tuple[dict[str, Callable[..., Any]], list[Row]]:
-    """The detectors of a section by their labels; and a row with a `note` for each that cannot serve."""
+    """The detectors of a section by their labels; and a row with a `note` for each that cannot serve.
+
+    Raises:
+        DetectorError: one that names its checkpoint cannot serve; that is a mistake, and no lack of weights.
+    """
     from cellfree_sim.detection import Detector
 
     ready: dict[str, Callable[..., Any]] = {}
@@ -70,6 +75,8 @@ def prepared(link: Link, problem: MimoProblem) -> tuple[dict[str, Callable[..., 
         try:
             ready[label] = Detector(options, problem)
         except DetectorError as error:
+            if getattr(options, "checkpoint", None) is not None:
+                raise
             notes.append({"algorithm": label, "note": str(error)})
     return ready, notes
 
@@ -77,9 +84,10 @@ def prepared(link: Link, problem: MimoProblem) -> tuple[dict[str, Callable[..., 
 def measure(link: Link, problem: MimoProblem, detectors: Detectors, snr_db: float, seed: int) -> list[Row]:
     """One row for each detector at one SNR.
 
-    Keys: algorithm, learned, snr_db, slots, errors, ser, ser_error (by the scatter between slots or blocks of slots),
-    cpu_us_per_slot; and for each other detector x `minus x` and `minus x, error`: how much higher its rate is on the
-    slots that both got, and the standard error of that.
+    Keys: algorithm, learned, trained_otherwise (where a learned one was not made for the problem: in what), snr_db,
+    slots, errors, ser, ser_error (by the scatter between slots or blocks of slots), cpu_us_per_slot; and for each other
+    detector x `minus x` and `minus x, error`: how much higher its rate is on the slots that both got, and the standard
+    error of that.
     """
     import torch
 
@@ -107,6 +115,7 @@ def measure(link: Link, problem: MimoProblem, detectors: Detectors, snr_db: floa
         {
             "algorithm": label,
             "learned": is_learned(link, label),
+            "trained_otherwise": _misfit(link, label, problem),
             "snr_db": float(snr_db),
             "slots": len(rate) * problem.block,
             "errors": errors[label],
@@ -122,6 +131,15 @@ def measure(link: Link, problem: MimoProblem, detectors: Detectors, snr_db: floa
 def is_learned(link: Link, label: str) -> bool:
     """Whether a detector was trained."""
     return bool(getattr(link.labelled()[label], "learned", False))
+
+
+def _misfit(link: Link, label: str, problem: MimoProblem) -> str:
+    """In what the weights of a learned detector were not made for the problem, or nothing."""
+    if not is_learned(link, label):
+        return ""
+    from cellfree_sim.detection.learned.trained import chosen
+
+    return chosen(link.labelled()[label], problem).misfit(problem) or ""
 
 
 def _wrong(detector: Callable[..., Any], slots: Batch) -> tuple[Tensor, float]:
@@ -163,28 +181,51 @@ def snrs_of(results: Results, case: str) -> list[float]:
     return sorted(set(table[table["case"] == case]["snr_db"].dropna())) if "snr_db" in table else []
 
 
+def trained_otherwise(results: Results, case: str, detector: str) -> str:
+    """In what a learned detector was not made for the problem of a case, as `measure` found it; or nothing."""
+    rows = rows_of(results, case, detector)
+    if "trained_otherwise" not in rows:
+        return ""
+    return next((str(text) for text in rows["trained_otherwise"].dropna() if text), "")
+
+
 def below(results: Results, case: str, better: str, worse: str, *, within: float = 0.0) -> list[Number]:
     """By how much `better` is below (1 + `within`) times `worse`, as a part of `worse`, at each SNR; paired.
 
-    The error is a bound: those of the paired difference and of the rate of `worse` are added. Points at which `worse`
-    made fewer than `FEW` errors are left out. One number that is not known, where nothing was measured.
+    Where `worse` made fewer than `FEW` errors, its rate is no unit: there it is a part of `better`. Points at which
+    both made fewer are left out. One number that is not known, where nothing was measured.
+
+    The error is a bound: those of the paired difference and of the rates are added.
     """
+    found = below_by_snr(results, case, better, worse, within=within)
+    return [number for _, number in found] or [Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")]
+
+
+def below_by_snr(
+    results: Results, case: str, better: str, worse: str, *, within: float = 0.0
+) -> list[tuple[float, Number]]:
+    """The numbers of `below`, each with its SNR; empty where nothing was measured."""
     ours, theirs = rows_of(results, case, better), rows_of(results, case, worse)
+    others = {row["snr_db"]: row for _, row in theirs.iterrows()}
     numbers = []
-    for (_, one), (_, other) in zip(ours.iterrows(), theirs.iterrows(), strict=False):
-        if other["errors"] < FEW or one["snr_db"] != other["snr_db"]:
+    for _, one in ours.iterrows():
+        other = others.get(one["snr_db"])
+        if other is None or max(one["errors"], other["errors"]) < FEW:
             continue
-        gap, error = -float(one[f"minus {worse}"]), float(one[f"minus {worse}, error"])
-        numbers.append(
-            Number(
-                f"{worse} minus {better}, {case}, {one['snr_db']:g} dB",
-                gap / other["ser"] + within,
-                error / other["ser"] + abs(gap / other["ser"]) * other["ser_error"] / other["ser"],
-                f"of the SER of {worse}" + (f", plus {within:g}" if within else ""),
-                one_training=bool(one["learned"] or other["learned"]),
-            )
+        named, unit, inexact = (worse, other, 0.0) if other["errors"] >= FEW else (better, one, within)
+        gap = -float(one[f"minus {worse}"]) / unit["ser"]
+        allowed = within * other["ser"] / unit["ser"]
+        error = float(one[f"minus {worse}, error"]) + inexact * other["ser_error"]
+        relative = unit["ser_error"] / unit["ser"]
+        number = Number(
+            f"{worse} minus {better}, {case}, {one['snr_db']:g} dB",
+            gap + allowed,
+            error / unit["ser"] + (abs(gap) + (allowed if inexact else 0.0)) * relative,
+            f"of the SER of {named}" + (f", plus {within:g} of that of {worse}" if within else ""),
+            one_training=bool(one["learned"] or other["learned"]),
         )
-    return numbers or [Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")]
+        numbers.append((float(one["snr_db"]), number))
+    return numbers
 
 
 def notes_of(results: Results) -> list[str]:

@@ -69,33 +69,46 @@ class Rate:
 
 
 def grouped_interval(
-    errors: Sequence[int], trials: Sequence[int], confidence: float = 0.95
+    errors: Sequence[int], trials: Sequence[int], confidence: float = 0.95, *, units: int | None = None
 ) -> tuple[float, float, float]:
     """Rate of errors in independent groups of different sizes, and the ends of its interval; NaN without trials.
 
     As `Rate.interval`, with the variance of the ratio r = sum e / sum n of group sums, G / (G - 1) sum (e - r n)^2 /
-    (sum n)^2; a single group says nothing of it, and its trials are taken for independent.
+    (sum n)^2, and the quantile of Student's t for G - 1 degrees of freedom. A single group, or one without errors (or
+    with nothing else), says nothing of the variance: it is worth as many trials as there are independent `units`, by
+    default the trials themselves.
 
     >>> [round(end, 4) for end in grouped_interval([20], [1000])]
     [0.02, 0.013, 0.0307]
+    >>> [round(end, 4) for end in grouped_interval([0, 0], [500, 500], units=10)]
+    [0.0, 0.0, 0.2775]
     >>> [round(end, 4) for end in grouped_interval([20, 0, 0, 0], [250, 250, 250, 250])]
-    [0.02, 0.0035, 0.1063]
+    [0.02, 0.0013, 0.2359]
     """
     total, wrong = sum(trials), sum(errors)
     if total == 0:
         return math.nan, math.nan, math.nan
     rate = wrong / total
     groups = sum(each > 0 for each in trials)
-    effect = 1.0
-    if groups > 1 and 0 < wrong < total:
-        squares = sum((e - rate * n) ** 2 for e, n in zip(errors, trials, strict=True))
-        effect = max(groups / (groups - 1) * squares / (total * rate * (1 - rate)), 1.0)
-    return rate, *_wilson(rate, total / effect, confidence)
+    if groups < 2 or not 0 < wrong < total:
+        return rate, *_wilson(rate, total if units is None else min(units, total), confidence)
+    squares = sum((e - rate * n) ** 2 for e, n in zip(errors, trials, strict=True))
+    effect = max(groups / (groups - 1) * squares / (total * rate * (1 - rate)), 1.0)
+    return rate, *_wilson(rate, total / effect, confidence, groups)
 
 
-def _wilson(rate: float, trials: float, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of a rate seen in so many independent trials; its ends are 0 and 1 where the rate is."""
-    z = NormalDist().inv_cdf((1 + real("confidence", confidence, 0.01, 0.999999)) / 2)
+def _wilson(rate: float, trials: float, confidence: float, groups: int | None = None) -> tuple[float, float]:
+    """Wilson's interval of a rate seen in so many independent trials; its ends are 0 and 1 where the rate is.
+
+    Where the number of trials was estimated from so many `groups`, the quantile is that of Student's t.
+    """
+    upto = (1 + real("confidence", confidence, 0.01, 0.999999)) / 2
+    if groups is None:
+        z = NormalDist().inv_cdf(upto)
+    else:
+        from scipy.special import stdtrit
+
+        z = float(stdtrit(groups - 1, upto))
     centre = (rate + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(rate * (1 - rate) / trials + (z / (2 * trials)) ** 2) / (1 + z * z / trials)
     return (max(centre - half, 0.0) if rate > 0 else 0.0), (min(centre + half, 1.0) if rate < 1 else 1.0)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from typing import TYPE_CHECKING, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
 from cellfree_sim import seeds
 from cellfree_sim.errors import UserError
 from cellfree_sim.scenario.parts import GROUP_PREFIX
+from cellfree_sim.scenario.uplink_checks import UNREADABLE
 from cellfree_sim.uplink.constellations import BITS
 
 if TYPE_CHECKING:
@@ -82,13 +82,22 @@ def transmissions(scenario: Scenario, burst: int, members: range | None = None) 
 
 
 def activity_probabilities(scenario: Scenario, members: range) -> NDArray[np.float64]:
-    """Probability that each of `members` sends in a burst, float64 [members]; at most 1, whatever the spread."""
+    """Probability that each of `members` sends in a burst, float64 [members]."""
     activity = section(scenario).activity
     if activity.spread == 0:
         return np.full(len(members), activity.probability)
     place = _uniform(seeds.stream(scenario.seed, "uplink", "probability"), members)
     own: NDArray[np.float64] = activity.probability * (1 + activity.spread * (2 * place - 1))
-    return np.minimum(own, 1.0)
+    return own
+
+
+def mean_active(scenario: Scenario) -> float:
+    """Number of users that send in a burst, mean over all bursts."""
+    users, activity = scenario.network.users.count, section(scenario).activity
+    if activity.trace is None:
+        return users * activity.probability
+    table = _read_trace(activity.trace, users)
+    return np.count_nonzero(table) / len(table)
 
 
 def _active(scenario: Scenario, burst: int, members: range) -> NDArray[np.int32]:
@@ -135,10 +144,11 @@ def _read_trace(path: Path, users: int) -> NDArray[np.bool_]:
             if not isinstance(file, np.lib.npyio.NpzFile) or "active" not in file:
                 raise UserError(f"{where}: found no array `active`; allowed: .npz with `active`, bool [bursts, users]")
             active: NDArray[np.bool_] = file["active"]
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except UNREADABLE as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{where}: cannot be read as .npz: {str(error).splitlines()[0]}") from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise UserError(f"{where}: cannot be read as .npz: {reason}") from None
     if active.dtype != np.bool_ or active.ndim != 2 or len(active) == 0 or active.shape[1] != users:
         raise UserError(f"{where}: found `active` {active.dtype} {[*active.shape]}; allowed: bool [bursts, {users}]")
     return active

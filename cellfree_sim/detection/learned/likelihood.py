@@ -6,7 +6,7 @@ Shape letters: S slots, R receive antennas, N users, M points, L levels of a rea
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from cellfree_sim.detection.mimo.algorithms.common import (
     Alphabet,
     apply,
     diagonal,
-    inverse,
+    inverse_to_learn_through,
     level_scores,
     loaded,
     real_form,
@@ -195,9 +195,7 @@ class _CavitiesRun:
 
     def _propagated(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Covariance of all parts over the noise [S, 2N, 2N]; means and variances [S, 2N] of their cavities."""
-        covariance: Tensor = _Inverse.apply(  # type: ignore[no-untyped-call]
-            loaded(self._gram, noise * self._precision)
-        )
+        covariance = inverse_to_learn_through(loaded(self._gram, noise * self._precision))
         mean = apply(covariance, self._matched + noise * self._weighted)
         own = noise * diagonal(covariance)
         spread = (own / (1 - own * self._precision).clamp_min(1e-6)).clamp_min(self._least)
@@ -222,22 +220,6 @@ class _CavitiesRun:
     def _by_user(self, parts: Tensor) -> Tensor:
         """[S, N, 2] of parts [S, 2N]."""
         return parts.view(-1, 2, self._users).mT
-
-
-class _Inverse(torch.autograd.Function):
-    """Inverses P of symmetric positive definite matrices by Cholesky factors; their gradient is -P g P."""
-
-    @staticmethod
-    def forward(context: Any, matrix: Tensor) -> Tensor:
-        result = inverse(matrix)
-        context.save_for_backward(result)
-        return result
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        (result,) = context.saved_tensors
-        gradient: Tensor = -(result @ gradients[0] @ result)
-        return gradient
 
 
 def _correlation(covariance: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +18,23 @@ if TYPE_CHECKING:
 Problems = Callable[[str], "MimoProblem"]
 """What each service is made for, by its name."""
 
+NOTE_EVERY_S = 10.0
+
 
 def with_trained_detectors(
     scenario: Scenario, problems: Problems, folder: Path, note: Callable[[str], None]
 ) -> Scenario:
     """The scenario with a checkpoint for each learned detector that has none and that no shipped file fits.
 
-    What is missing is trained as `uplink.training` says, where that is of the same detector, constellation and number
-    of antennas; else, with its defaults, on independent Rayleigh channels of the antennas that the service sees and all
-    numbers of users that may be active. It goes to `folder`, and serves all services that ask for the same.
+    What is missing is trained as `uplink.training` says, where that makes a network that the service can load; else,
+    with its defaults, on independent Rayleigh channels of the antennas that the service sees and all numbers of users
+    that may be active. It goes to `folder`, and serves all services that ask for the same.
 
     Raises:
-        DetectorError: the detector cannot be trained for what the service sees.
+        DetectorError: the detector cannot be trained for what the service sees; nothing was trained for it.
     """
-    if scenario.uplink is None:
+    uplink = scenario.uplink
+    if uplink is None:
         return scenario
     made: dict[str, Path] = {}
 
@@ -38,15 +42,17 @@ def with_trained_detectors(
         if not getattr(detector, "learned", False) or detector.checkpoint is not None:
             return detector
         problem = problems(service)
+        _check_users(scenario, detector, service, problem)
+        if _fits(detector, problem):
+            return detector
         training = _training(scenario, detector, problem)
         key = training.model_dump_json()
-        if key not in made and not _fits(detector, problem):
+        if key not in made:
             path = folder / f"{detector.name}-{len(made)}.detector"
             note(f"{service}: no trained {detector.name} fits: it is trained for {training.iterations} iterations")
-            made[key] = _train(scenario, training, service, path)
-        return detector.model_copy(update={"checkpoint": str(made[key])}) if key in made else detector
+            made[key] = _train(scenario, training, service, path, note)
+        return detector.model_copy(update={"checkpoint": str(made[key])})
 
-    uplink = scenario.uplink
     services = [
         each.model_copy(update={"detector": ready(each.detector, name)})
         for name, each in zip(uplink.service_names, uplink.services, strict=True)
@@ -62,16 +68,56 @@ def with_trained_detectors(
     return scenario.model_copy(update={"uplink": uplink.model_copy(update={"services": services, "events": events})})
 
 
+def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoProblem) -> None:
+    """DetectorError where the network is for one number of users, and the service will see others."""
+    uplink = scenario.uplink
+    assert uplink is not None
+    if "n_tx" not in detector.sizes:
+        return
+    activity, count = uplink.activity, scenario.network.users.count
+    chosen = uplink.services[uplink.service_names.index(service)]
+    found = None
+    if activity.trace is not None:
+        found = f"uplink.activity.trace: found {activity.trace.name}; allowed: none"
+    elif activity.probability < 1:
+        found = f"uplink.activity.probability: found {activity.probability:g}; allowed: 1"
+    elif activity.spread > 0:
+        found = f"uplink.activity.spread: found {activity.spread:g}; allowed: 0"
+    elif chosen.cluster is not None:
+        found = f"uplink.services: cluster: found {chosen.cluster}; allowed: none"
+    elif count > problem.n_rx:
+        found = f"network.users.count: found {count}; allowed: at most {problem.n_rx}, the antennas of the service"
+    if found is not None:
+        raise DetectorError(
+            f"service '{service}': detector '{detector.name}' is for one number of users, and it would see others: "
+            f"{found}, or another detector"
+        )
+
+
 def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> DetectorTraining:
     uplink = scenario.uplink
     assert uplink is not None
-    given = uplink.training
-    same = given is not None and (given.detector.name, given.constellation) == (detector.name, problem.modulation)
-    if given is not None and same and given.n_rx == problem.n_rx:
-        return given
+    if uplink.training is not None and _makes(uplink.training, detector, problem):
+        return uplink.training
     most = min(scenario.network.users.count, problem.n_rx)
-    counts = [problem.n_tx] if "n_tx" in detector.sizes else list(range(1, most + 1))
-    return DetectorTraining(detector=detector, n_rx=problem.n_rx, n_tx=counts, constellation=problem.modulation)
+    return DetectorTraining(
+        detector={"name": detector.name, **detector.architecture()},
+        n_rx=problem.n_rx,
+        n_tx=[problem.n_tx] if "n_tx" in detector.sizes else list(range(1, most + 1)),
+        constellation=problem.modulation,
+    )
+
+
+def _makes(training: DetectorTraining, detector: Any, problem: MimoProblem) -> bool:
+    """Whether `training` makes the network that the options of `detector` ask for, for `problem`."""
+    network = training.detector
+    theirs = (network.name, training.constellation, training.n_rx)
+    if theirs != (detector.name, problem.modulation, problem.n_rx):
+        return False
+    wanted, made = detector.architecture(), network.architecture()
+    if any(made[key] != wanted[key] for key in detector.model_fields_set & set(wanted)):
+        return False
+    return problem.n_tx in training.n_tx if "n_tx" in network.sizes else problem.n_tx <= max(training.n_tx)
 
 
 def _fits(detector: Any, problem: MimoProblem) -> bool:
@@ -84,14 +130,26 @@ def _fits(detector: Any, problem: MimoProblem) -> bool:
     return True
 
 
-def _train(scenario: Scenario, training: DetectorTraining, service: str, path: Path) -> Path:
+def _train(
+    scenario: Scenario, training: DetectorTraining, service: str, path: Path, note: Callable[[str], None]
+) -> Path:
     from cellfree_sim.detection.learned.trained import save_trained
     from cellfree_sim.detection.learned.trainer import DetectorTrainer
     from cellfree_sim.threads import one_torch_thread
 
+    said = time.monotonic()
+
+    def report(iteration: int, loss: float, ser: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said >= NOTE_EVERY_S or iteration == training.iterations:
+            said = now
+            of = f"{iteration} of {training.iterations} iterations"
+            note(f"{service}: {training.detector.name} is trained, {of}: loss {loss:.4g}, SER {ser:.4g}")
+
     with one_torch_thread():
         trainer = DetectorTrainer(training, seed=scenario.seed)
-        trainer.run()
+        trainer.run(report=report)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_trained(trainer.trained(name=f"{scenario.name}-{service}", scenario=dump_scenario(scenario)), path)
     return path.resolve()

@@ -49,6 +49,7 @@ class Bfloat16Linear(nn.Module):
 class Int8Linear(nn.Module):
     """A linear layer with weights in 8 bits, one scale for each output, and inputs in 8 bits, one scale for each call.
 
+    So what a slot's inputs are rounded to depends on the slots that are detected with it, and its scores do a little.
     On the CPU, by torch's own kernels. Those without the VNNI instructions add two products in 16 bits: there the
     inputs get 7 bits, so that no sum overflows.
     """
@@ -58,7 +59,7 @@ class Int8Linear(nn.Module):
         weight = layer.weight.detach().float()
         if weight.device.type != "cpu":
             raise DetectorError(f"precision: found int8 on {weight.device}; allowed: float32, bfloat16, or the CPU")
-        self.narrow = not torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "AMX"))
+        self.narrow = not _has_vnni()
         bias = None if layer.bias is None else layer.bias.detach().float()
         self.packed = _packed(weight, bias)
 
@@ -71,6 +72,12 @@ class Int8Linear(nn.Module):
             raise DetectorError(f"precision: found int8 on {value.device}; allowed: float32, bfloat16, or the CPU")
         result: Tensor = torch.ops.quantized.linear_dynamic(value.float(), self.packed, self.narrow)
         return result.to(value.dtype)
+
+
+def _has_vnni() -> bool:
+    """What torch says of this CPU; False where it does not say."""
+    supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    return supported is not None and bool(supported())
 
 
 def _packed(weight: Tensor, bias: Tensor | None) -> Any:

@@ -11,6 +11,7 @@ but it cannot run code.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from cellfree_sim.detection.learned.base import Learned
     from cellfree_sim.uplink.mimo import MimoProblem
+
+_log = logging.getLogger(__name__)
 
 SUFFIX = ".detector"
 CURVE = ("iteration", "loss", "ser")
@@ -89,10 +92,14 @@ class TrainedDetector:
         return _MAGIC + f"{_VERSION}\n".encode() + hashlib.sha256(packed).digest() + packed
 
     def misfit(self, problem: MimoProblem) -> str | None:
-        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None."""
+        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None.
+
+        The number of antennas counts where it shapes the weights, and nowhere else.
+        """
         made = self.training
         given = problem.options()
-        for key in ("constellation", "n_rx", "channel", "correlated"):
+        sizes = {"n_rx"} & made.detector.sizes
+        for key in ("constellation", *sizes, "channel", "correlated"):
             if given[key] != getattr(made, key):
                 return f"found {key} {given[key]}; allowed: {getattr(made, key)}"
         for key, around in (("n_tx", 0), ("correlation", NEAR)):
@@ -187,7 +194,11 @@ def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
         for name, path in shipped_detectors().items()
         if (trained := read_trained(path)).detector == options.name and _other_option(options, trained) is None
     }
-    fitting = [trained for trained in of_this_kind.values() if trained.misfit(problem) is None]
+    fitting = [
+        trained
+        for trained in of_this_kind.values()
+        if trained.training.n_rx == problem.n_rx and trained.misfit(problem) is None
+    ]
     if fitting:
         return min(fitting, key=lambda trained: trained.distance(problem))
     raise DetectorError(
@@ -199,10 +210,12 @@ def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
 def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
     """The options of a trained network, and the network with its weights, on the CPU.
 
-    Options of the network that are not given are those that it was trained with.
+    Options of the network that are not given are those that it was trained with. A checkpoint that was named and trained
+    for something else is loaded wherever it can be, with a warning.
 
     Raises:
-        DetectorError: there is no such checkpoint, or it is that of another detector, network or problem.
+        DetectorError: there is no such checkpoint, or it is that of another detector or network, or it cannot serve a
+            problem of this constellation and size.
     """
     import torch
 
@@ -211,14 +224,14 @@ def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
     other = _other_option(options, trained)
     if other is not None:
         raise DetectorError(f"{where}{other}")
-    for key in ("constellation", *sorted(options.sizes)):
-        found = problem.options()[key]
-        expected = trained.training.n_tx[0] if key == "n_tx" else getattr(trained.training, key)
-        if found != expected:
-            name = on_one_line(options.checkpoint or trained.name, 200)
-            raise DetectorError(f"{where}checkpoint: found '{name}', trained for {key} {expected}; allowed: {found}")
+    name = on_one_line(options.checkpoint or trained.name, 200)
     try:
         whole = type(options).model_validate({**options.model_dump(include=set(options.of_use)), **trained.options})
+        for key in ("constellation", *sorted(whole.sizes)):
+            found = problem.options()[key]
+            expected = trained.training.n_tx[0] if key == "n_tx" else getattr(trained.training, key)
+            if found != expected:
+                raise DetectorError(f"{where}found {key} {found}; allowed: {expected}, as '{name}' was trained")
         network = whole.network(problem)
         network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
     except (RuntimeError, ValidationError) as error:
@@ -226,7 +239,15 @@ def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
         raise DetectorError(
             f"{where}checkpoint: found weights of another network than its options say: {reason}"
         ) from None
+    misfit = trained.misfit(problem)
+    if options.checkpoint is not None and misfit is not None:
+        _warn_once(f"{where}checkpoint '{name}' was trained for something else: {misfit}")
     return whole, network
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(text: str) -> None:
+    _log.warning(text)
 
 
 def _other_option(options: Learned, trained: TrainedDetector) -> str | None:

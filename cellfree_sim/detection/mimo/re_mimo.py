@@ -38,7 +38,7 @@ class ReMimoOptions(Learned):
     blocks: int = Field(8, ge=1, le=1000, description="encoder-predictor blocks, each with its own weights")
     heads: int = Field(4, ge=1, le=1024, description="of the attention")
     precision: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32", description="of the products with weights; int8 on the CPU only"
+        "float32", description="of the products with weights; int8 on the CPU only, one scale for each batch of slots"
     )
     attention: bool = Field(False, description="keep who attends to whom, as details['attention'] of a detection")
 

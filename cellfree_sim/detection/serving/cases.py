@@ -71,7 +71,7 @@ class Case:
         busy = [report for report in self.reports.values() if report.outcome != "idle"]
         central = service.cooperation == "centralized"
         names = [report.detector for report in self.reports.values() if report.detector]
-        refused = self.refused + sum(report.outcome == "refused" for report in busy)
+        refused = [report for report in busy if report.outcome == "refused"]
         errors, undecided, flops = self.errors, self.undecided, self.flops
         for report in self.reports.values():
             errors, undecided, flops = errors + report.errors, undecided + report.undecided, flops + report.flops
@@ -80,7 +80,7 @@ class Case:
             **errors._asdict(),
             "undecided": undecided,
             "requests": int(bool(busy)) if central else len(busy),
-            "refused": min(refused, 1) if central else refused,
+            "refused": max(self.refused, int(0 < len(busy) == len(refused))) if central else len(refused),
             "bytes": self.bytes,
             "flops": flops,
             **self._times(service, started_s),

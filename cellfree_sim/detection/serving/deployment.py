@@ -17,13 +17,13 @@ import numpy as np
 from cellfree_sim.detection.serving.fusion import Fusion
 from cellfree_sim.detection.serving.receiver import Receiver, UplinkContext
 from cellfree_sim.detection.serving.service import LocalServices
-from cellfree_sim.errors import UserError
+from cellfree_sim.errors import DetectorError, UserError
 from cellfree_sim.results.state import pack_state, unpack_state
 from cellfree_sim.scenario.parts import MBS_NAME
 from cellfree_sim.scenario.suggest import listed
 from cellfree_sim.scenario.uplink_checks import service_hosts
 from cellfree_sim.threads import one_torch_thread
-from cellfree_sim.uplink.population import group_names, section
+from cellfree_sim.uplink.population import group_names, mean_active, section
 from cellfree_sim.uplink.users import UserGroup
 
 if TYPE_CHECKING:
@@ -140,8 +140,25 @@ def service_problem(scenario: Scenario, service: str) -> MimoProblem:
     if chosen.cooperation == "centralized":
         antennas *= len(scenario.station_names) if chosen.stations == "all" else len(chosen.stations)
     antennas = min(antennas, MAX_ANTENNAS)
-    users = round(scenario.network.users.count * uplink.activity.probability)
+    users = round(mean_active(scenario))
     return MimoProblem(n_rx=antennas, n_tx=max(1, min(users, antennas)), constellation=uplink.constellation)
+
+
+def check_swaps(scenario: Scenario) -> None:
+    """Make the detector of each swap for its service once, so that a wrong one is told before bursts begin.
+
+    Raises:
+        DetectorError: it cannot serve what the service is for.
+    """
+    from cellfree_sim.detection.serving.service import DetectionService
+
+    for index, event in enumerate(section(scenario).events):
+        swap = event.swap_detector
+        if swap is not None:
+            try:
+                DetectionService(swap.service, swap.detector, service_problem(scenario, swap.service))
+            except DetectorError as error:
+                raise DetectorError(f"uplink.events.{index}.swap_detector: {error}") from None
 
 
 class InlineUplink:
@@ -187,6 +204,7 @@ class InlineUplink:
 
     def start(self, state: Mapping[str, bytes] | None = None) -> None:
         """See `Uplink.start`."""
+        check_swaps(self._scenario)
         gains = np.stack([receiver.prepare() for receiver in self._receivers.values()])
         for group in self._groups:
             group.tune(gains)

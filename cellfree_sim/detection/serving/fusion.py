@@ -144,8 +144,9 @@ class Fusion:
         """Rows of the bursts that are decided, since the last call: one for each burst and service, in order.
 
         Keys (times in simulated seconds; those of a burst that nobody decided, or in which nobody sent, are NaN):
-        burst, service, detector, cooperation, snr_db, drop, users (active), slots, symbols, symbol_errors, bits,
-        bit_errors, blocks, block_errors (of what was decided; a block is a user's messages of the burst), undecided
+        burst, service, detector, cooperation, snr_db, drop, users (active), slots (0 where nothing was decided),
+        symbols, symbol_errors, bits, bit_errors, blocks, block_errors (of what was decided; a block is a user's
+        messages of the burst), undecided
         (users without a decision), requests, refused (requests), bytes (of backhaul frames), flops, started_s (end of
         the burst on the air), decided_s (the last decision is where it is needed), latency_s = queue_s + compute_s +
         backhaul_s of that decision.
@@ -325,7 +326,7 @@ class Fusion:
             row += antennas
         request = Request(case.burst, users, y, h, at_s)
         if not self._queues[case.service].offer(request, at_s):
-            self._refused(case, users, "its queue is full")
+            self._refused(case, "its queue is full")
 
     def _detected(self, until_s: float) -> list[_Decision]:
         """Let the services of the MBS detect what is due before `until_s`."""
@@ -340,7 +341,7 @@ class Fusion:
         case.asked = False
         case.queue_s, case.compute_s, case.flops = answer.queue_s, answer.compute_s, answer.flops
         if answer.logits is None:
-            self._refused(case, answer.request.users, answer.refusal)
+            self._refused(case, answer.refusal)
             return []
         case.detector = self._detectors[case.service].name
         case.undecided = len(self._sent[case.burst].users)
@@ -354,12 +355,12 @@ class Fusion:
         case.sent_s = case.last_result_s = sent_s
         return _Decision(sent_s, case, users, messages.astype(np.int32))
 
-    def _refused(self, case: Case, users: NDArray[np.int32], reason: str) -> None:
+    def _refused(self, case: Case, reason: str) -> None:
         if case.service not in self._warned:
             self._warned.add(case.service)
             where = f"{self._names[case.service]} at {self._network.mbs}"
             _log.warning("%s refuses burst %d (and says so once): %s", where, case.burst, reason)
-        case.asked, case.refused, case.undecided = False, 1, len(users)
+        case.asked, case.refused, case.undecided = False, 1, len(self._sent[case.burst].users)
 
     def _answer(self, decision: _Decision) -> None:
         """Send each station what was decided for its users."""
@@ -406,6 +407,7 @@ class Fusion:
     def _row(self, case: Case) -> dict[str, Any]:
         service, burst = self._uplink.services[case.service], case.burst
         users, started_s = len(self._sent[burst].users), heard_at_s(self._uplink, burst)
+        own = case.row(service, started_s)
         row = {
             "burst": burst,
             "service": self._names[case.service],
@@ -413,8 +415,8 @@ class Fusion:
             "snr_db": snr_db_of(self._uplink, burst),
             "drop": drop_of(self._uplink, burst),
             "users": users,
-            "slots": self._uplink.slots,
-            **case.row(service, started_s),
+            "slots": self._uplink.slots if own["blocks"] else 0,
+            **own,
         }
         self._tallies[case.service].add(row)
         self._ended_s = max(self._ended_s, started_s, 0.0 if math.isnan(row["decided_s"]) else row["decided_s"])

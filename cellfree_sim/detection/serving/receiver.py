@@ -31,6 +31,7 @@ from cellfree_sim.detection.serving.reports import Report, errors_of, messages_o
 from cellfree_sim.detection.serving.requests import Answer, Request, answered, flops_of
 from cellfree_sim.results.state import pack_state
 from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.scenario.uplink_checks import MOST_USERS, uplink_link_share
 from cellfree_sim.uplink import air
 from cellfree_sim.uplink.geometry import path_gains, serving, uplink_channels
 from cellfree_sim.uplink.population import drop_of, heard_at_s, section, snr_db_of, transmissions
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 
 FIRST_SEQUENCE = 2**40
 """Of the frames of a station's uplink: in the books, they are beside those of its training."""
-MOST_USERS = 4096
-"""In a request: queues hold requests, and a scenario in which everybody is active must not take all memory."""
 LEAST_LOG_PROBABILITY = -50.0
 """On the wire: no station is surer than that, so that none overrules all others, and so that int8 has steps of 0.4."""
 
@@ -320,7 +319,7 @@ def taking_part(network: Network, service: Service) -> list[int]:
 
 def delays_of(scenario: Scenario, network: Network, a: str, b: str) -> tuple[float, float]:
     """Capacity in bit/s and latency in seconds of what the uplink has of the link between neighbours."""
-    return network.capacity_bps(a, b) * section(scenario).backhaul_share, network.latency_s(a, b)
+    return network.capacity_bps(a, b) * uplink_link_share(scenario), network.latency_s(a, b)
 
 
 def detector_of(options: Mapping[str, Any]) -> DetectorOptions:

@@ -138,8 +138,8 @@ noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
         self._ready = self._made(options)
 
     def _made(self, options: DetectorOptions) -> _Ready:
-        ready = _Ready(options, self._problem)
         try:
+            ready = _Ready(options, self._problem)
             ready.detector(self._problem.n_rx, self._problem.n_tx)
         except DetectorError as error:
             raise self._error(str(error)) from None
@@ -194,10 +194,14 @@ class LocalServices:
 
 
 class _Ready:
-    """A detector for every number of antennas and users, made when first needed."""
+    """A detector for every number of antennas and users, made when first needed.
+
+    A learned one has the same weights for all of them: those that fit what the service is for.
+    """
 
     def __init__(self, options: DetectorOptions, problem: MimoProblem) -> None:
         self.options = options
+        self._pinned = _with_checkpoint(options, problem)
         self._problem = problem
         self._detectors: OrderedDict[tuple[int, int], Detector] = OrderedDict()
         self._flops: dict[tuple[int, int], float] = {}
@@ -211,7 +215,7 @@ class _Ready:
         detector = self._detectors.pop(shape, None)
         if detector is None:
             try:
-                detector = Detector(self.options, self._problem.changed(n_rx=antennas, n_tx=users))
+                detector = Detector(self._pinned, self._problem.changed(n_rx=antennas, n_tx=users))
             except DetectorError:
                 raise
             except UserError as error:  # more than a problem can have, or none at all
@@ -236,6 +240,17 @@ class _Ready:
                 count_operations(lambda: detector(slots.y, slots.h, slots.noise_variance)) / PROBE_SLOTS
             )
         return self._flops[shape]
+
+
+def _with_checkpoint(options: DetectorOptions, problem: MimoProblem) -> DetectorOptions:
+    """The options with the file of the shipped weights that fit `problem` best, where they ask for such."""
+    if not getattr(options, "learned", False) or getattr(options, "checkpoint", None) is not None:
+        return options
+    from cellfree_sim.detection.learned.trained import chosen, read_trained, shipped_detectors
+
+    best = chosen(options, problem)  # type: ignore[arg-type]
+    path = next(path for path in shipped_detectors().values() if read_trained(path) is best)
+    return options.model_copy(update={"checkpoint": str(path)})
 
 
 def _tensor(array: NDArray[Any]) -> Any:

@@ -30,6 +30,7 @@ class Tally:
         self._uplink = uplink
         self._groups = min(uplink.realisations, MOST_GROUPS)
         self._errors = np.zeros((len(uplink.snr_db), self._groups, len(Errors._fields)), np.int64)
+        self._bursts = [0] * len(uplink.snr_db)  # of which something was decided
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._flops = 0.0
         self._latencies: dict[int, int] = {}
@@ -40,7 +41,9 @@ class Tally:
         """Take in a row (see `Fusion.drain_rows`)."""
         burst = row["burst"]
         group = drop_of(self._uplink, burst) % self._groups
-        self._errors[burst % len(self._uplink.snr_db), group] += [row[key] for key in Errors._fields]
+        at = burst % len(self._uplink.snr_db)
+        self._errors[at, group] += [row[key] for key in Errors._fields]
+        self._bursts[at] += row["blocks"] > 0
         for key in _COUNTS:
             self._counts[key] += row[key]
         self._flops += row["flops"]
@@ -57,7 +60,10 @@ class Tally:
         facts: dict[str, Any] = {"detectors": list(self._detectors), "snr_db": list(self._uplink.snr_db)}
         sums = {name: self._errors[:, :, place] for place, name in enumerate(Errors._fields)}
         for rate, (errors, trials) in _RATES.items():
-            found = [grouped_interval(e.tolist(), n.tolist()) for e, n in zip(sums[errors], sums[trials], strict=True)]
+            found = [
+                grouped_interval(e.tolist(), n.tolist(), units=units)
+                for e, n, units in zip(sums[errors], sums[trials], self._bursts, strict=True)
+            ]
             for key, values in zip((rate, f"{rate}_low", f"{rate}_high"), zip(*found, strict=True), strict=True):
                 facts[key] = [None if math.isnan(value) else value for value in values]
         slots = self._counts["slots"]
@@ -75,6 +81,7 @@ class Tally:
         """What a checkpoint must hold."""
         return {
             "errors": self._errors.copy(),
+            "bursts": list(self._bursts),
             "counts": dict(self._counts),
             "flops": self._flops,
             "latencies": dict(self._latencies),
@@ -84,7 +91,7 @@ class Tally:
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        self._errors = state["errors"].copy()
+        self._errors, self._bursts = state["errors"].copy(), list(state["bursts"])
         self._counts, self._latencies = dict(state["counts"]), dict(state["latencies"])
         self._flops, self._seconds = float(state["flops"]), dict(state["seconds"])
         self._detectors = list(state["detectors"])

@@ -1,4 +1,10 @@
-"""Figures 9 and 10: exponentially correlated channels, on both sides and among the receiver's antennas alone."""
+"""Figures 9 and 10: exponentially correlated channels, on both sides and among the receiver's antennas alone.
+
+Unfolded EP ends with a list search over the five least sure real parts, which EP has not. With the receiver's antennas
+correlated, in 3000 slots: at rho 0.8, 16 users and 12 dB the error rate of EP is 0.0033, with the list and without any
+training 0.0029, with both 0.0028; at rho 0.7, 32 users and 15 dB it is 0.0077, with the list alone 0.0075, trained
+without it 0.0064, and with both 0.0055. Of few users the list has most of the gain, of many it takes both.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cellfree_sim.studies.link import evaluate
-from cellfree_sim.studies.re_mimo.curves import FAR, ON_PAR, Panel, advantage, draw_panels, no_worse, yardsticks
+from cellfree_sim.studies.re_mimo.curves import (
+    FAR,
+    ON_PAR,
+    Panel,
+    advantage,
+    draw_panels,
+    no_worse,
+    not_made_for,
+    with_training,
+    yardsticks,
+)
 from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import Number, Verdict, positive
 
@@ -44,12 +60,15 @@ def judge(correlations: tuple[float, float], results: Results) -> list[Verdict]:
     low, high = correlations
     return [
         no_worse(results, "RE-MIMO has fewer errors than OAMPNet-2.", "re-mimo", ["oampnet2"], cases, 0.0),
-        positive(
-            "The gap between RE-MIMO and OAMPNet-2 grows with the correlation.",
-            [_growth(results, low, high, users) for users in USERS],
-        ),
+        _gap_grows(results, cases, low, high),
         no_worse(
-            results, "Ours: unfolded EP has fewer errors than EP, which it learned from.", "epnet", ["ep"], cases, 0.0
+            results,
+            "Ours: unfolded EP with a list search over the 5 least sure real parts has fewer errors than EP.",
+            "epnet",
+            ["ep"],
+            cases,
+            0.0,
+            because="The list search is part of it and not of EP: what it gains is not by learning alone",
         ),
         no_worse(
             results,
@@ -69,6 +88,15 @@ def judge(correlations: tuple[float, float], results: Results) -> list[Verdict]:
         ),
         *yardsticks(results, cases, "oampnet2"),
     ]
+
+
+def _gap_grows(results: Results, cases: list[str], low: float, high: float) -> Verdict:
+    verdict = positive(
+        "The gap between RE-MIMO and OAMPNet-2 grows with the correlation.",
+        [_growth(results, low, high, users) for users in USERS],
+    )
+    otherwise = not_made_for(results, cases, ["re-mimo", "oampnet2"])
+    return with_training(verdict, otherwise, verdict.verdict != "undecided")
 
 
 def _growth(results: Results, low: float, high: float, users: int) -> Number:

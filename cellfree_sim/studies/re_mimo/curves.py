@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.detection.published import Published, published
 from cellfree_sim.results.figures import style
-from cellfree_sim.studies.link import FEW, below, missing, notes_of, rows_of, snrs_of
+from cellfree_sim.studies.link import (
+    FEW,
+    below,
+    below_by_snr,
+    missing,
+    notes_of,
+    rows_of,
+    snrs_of,
+    trained_otherwise,
+)
 from cellfree_sim.studies.plots import DASHED, DOTTED, SOLID, Look, legend_below
 from cellfree_sim.studies.verdicts import ERRORS, Number, Verdict, positive
 
@@ -23,12 +32,12 @@ BROWN = "#7A5230"  # a ninth line
 LOOKS: Mapping[str, Look] = {
     "mmse-as-published": Look("MMSE as published", style.GREY, DOTTED, "v", filled=False),
     "lmmse": Look("LMMSE", style.GREY, SOLID, "v"),
-    "amp": Look("AMP", style.ORANGE, DASHED, "s", filled=False),
+    "amp": Look("AMP as published", style.ORANGE, DASHED, "s", filled=False),
     "sdr": Look("SDR", style.SKY, DASHED, "D", filled=False),
     "zf-pic": Look("ZF-PIC (“V-BLAST”)", style.PURPLE, DASHED, "^", filled=False),
     "detnet": Look("DetNet", BROWN, DOTTED, "x"),
     "oampnet2": Look("OAMPNet-2", style.GREEN, SOLID, "s"),
-    "epnet": Look("unfolded EP", style.PURPLE, SOLID, "p"),
+    "epnet": Look("unfolded EP + list", style.PURPLE, SOLID, "p"),
     "re-mimo": Look("RE-MIMO", style.BLUE, SOLID, "o", width=1.6),
     "ep": Look("EP, 30 iterations", style.VERMILION, DASHED, "d", filled=False),
     "kbest": Look("K-best, 64", style.BLACK, DASHED, "P", filled=False),
@@ -72,7 +81,7 @@ def draw_panels(results: Results, panels: Sequence[Panel], *, columns: int, heig
     left_out = [LOOKS[name].label for name in missing(results, _wanted(results))]
     if left_out:
         legend = figure.legends[-1]
-        legend.set_title(f"without {', '.join(left_out)}: no trained weights")
+        legend.set_title(f"without {', '.join(left_out)}: see the notes")
         legend.get_title().set_fontsize(6.5)
     return figure
 
@@ -153,14 +162,62 @@ def no_worse(
     cases: Sequence[str],
     within: float,
     because: str = "",
+    apart_from: str = "",
 ) -> Verdict:
-    """A verdict on `better` being at most (1 + `within`) times each of `worse` in all cases, at every SNR."""
-    numbers = [
-        number for case in cases for other in worse for number in below(results, case, better, other, within=within)
-    ]
+    """A verdict on `better` being at most (1 + `within`) times each of `worse` in all cases, at every SNR.
+
+    It is undecided where it would fail only in cases that `better` was not trained for, or hold in some that one of
+    `worse` was not trained for; `apart_from` is a key of the problem in which that is what the claim is about.
+    """
+    pairs = [(case, other) for case in cases for other in worse]
+    by_pair = {(case, other): below(results, case, better, other, within=within) for case, other in pairs}
+    numbers = [number for found in by_pair.values() for number in found]
     lacking = set(missing(results, [better, *worse]))
     notes = [note for note in notes_of(results) if any(f"'{name}'" in note for name in lacking)]
-    return positive(claim, numbers, because=". ".join([*([because] if because else []), *notes[:1]]))
+    verdict = positive(claim, numbers, because=". ".join([*([because] if because else []), *notes[:1]]))
+    unlike = {case: not_made_for(results, [case], [better, *worse], apart_from) for case in cases}
+    fair = [number for (case, _), found in by_pair.items() if better not in unlike[case] for number in found]
+    blurred = {
+        "does not hold": positive(claim, fair).verdict != "does not hold",
+        "holds": any(other in unlike[case] for case, other in pairs),
+    }
+    otherwise = {name: text for found in reversed(unlike.values()) for name, text in found.items()}
+    return with_training(verdict, otherwise, blurred.get(verdict.verdict, False))
+
+
+def not_made_for(
+    results: Results, cases: Sequence[str], detectors: Sequence[str], apart_from: str = ""
+) -> dict[str, str]:
+    """Those of `detectors` whose weights were made for another problem than that of one of the cases, and in what."""
+    found = {}
+    for case in reversed(cases):
+        for name in detectors:
+            text = trained_otherwise(results, case, name)
+            if text and not (apart_from and text.startswith(f"found {apart_from} ")):
+                found[name] = text
+    return found
+
+
+def with_training(verdict: Verdict, otherwise: Mapping[str, str], blurred: bool) -> Verdict:
+    """The verdict with what networks were trained for; undecided where it could be otherwise with others (`blurred`).
+
+    >>> found = with_training(positive("A.", [Number("a", 1.0, 0.1)]), {"re-mimo": "found n_tx 4; allowed: 8"}, True)
+    >>> found.verdict, found.reason.partition(": ")[0]
+    ('undecided', 'its weights may be why it holds')
+    >>> found.reason.partition(". ")[2]
+    'RE-MIMO was trained for another problem (found n_tx 4; allowed: 8)'
+    """
+    if not otherwise:
+        return verdict
+    about = [f"{LOOKS[name].label} was trained for another problem ({text})" for name, text in otherwise.items()]
+    reason = ". ".join([verdict.reason, *about])
+    if not blurred:
+        return replace(verdict, reason=reason)
+    whose = "its weights" if len(otherwise) == 1 else "their weights"
+    return replace(verdict, verdict="undecided", reason=f"{whose} may be why it {_VERBS[verdict.verdict]}: {reason}")
+
+
+_VERBS = {"holds": "holds", "does not hold": "does not"}
 
 
 def yardsticks(results: Results, cases: Sequence[str], learned: str) -> list[Verdict]:
@@ -185,12 +242,22 @@ def yardsticks(results: Results, cases: Sequence[str], learned: str) -> list[Ver
     ]
 
 
-def advantage(results: Results, case: str, better: str, worse: str, near: float) -> Number:
-    """How much of the errors of `worse` `better` avoids, at the SNR where the rate of `worse` is nearest to `near`."""
-    theirs = rows_of(results, case, worse)
-    theirs = theirs[theirs["errors"] >= FEW] if len(theirs) else theirs
-    if not len(theirs) or not len(rows_of(results, case, better)):
-        return Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")
-    at = theirs.iloc[int((theirs["ser"] / near).map(lambda part: abs(math.log(part))).argmin())]["snr_db"]
-    numbers = [number for number in below(results, case, better, worse) if f" {at:g} dB" in number.what]
-    return numbers[0] if numbers else Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")
+def advantage(results: Results, case: str, better: str, worse: str, at: float) -> Number:
+    """What part of the errors of `worse` `better` avoids, where the rate of `worse` is `at`.
+
+    Between the two SNRs around it, it is taken to be linear in the logarithm of that rate; beyond them it is not known.
+    """
+    what = f"{worse} minus {better}, {case}, at a SER of {at:g}"
+    rates = {float(row["snr_db"]): row["ser"] for _, row in rows_of(results, case, worse).iterrows()}
+    points = []
+    for snr_db, number in below_by_snr(results, case, better, worse):
+        if number.unit.endswith(f" {worse}"):
+            points.append((math.log(rates[snr_db] / at), number))
+    higher = min((point for point in points if point[0] >= 0), key=lambda point: point[0], default=None)
+    lower = max((point for point in points if point[0] <= 0), key=lambda point: point[0], default=None)
+    if higher is None or lower is None:
+        return Number(what, math.nan, math.nan, "")
+    part = higher[0] / (higher[0] - lower[0]) if higher[0] > lower[0] else 0.0
+    first, second = higher[1], lower[1]
+    value = (1 - part) * first.value + part * second.value
+    return replace(first, what=what, value=value, error=math.hypot((1 - part) * first.error, part * second.error))

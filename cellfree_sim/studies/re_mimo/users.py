@@ -42,6 +42,7 @@ def judge(results: Results) -> list[Verdict]:
             ["re-mimo"],
             BEYOND,
             0.0,
+            apart_from="n_tx",
         ),
         *yardsticks(results, [BETWEEN, *BEYOND], "oampnet2"),
     ]

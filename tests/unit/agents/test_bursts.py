@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import threading
@@ -13,8 +14,9 @@ import pytest
 from fake_uplink import FakeUplink, dying
 
 from agents import Simulation
-from agents.bursts import Bursts
-from cellfree_sim.errors import StationLostError, UserError
+from agents.bursts import MOST_BURSTS_OF_PART, PARTS, Bursts
+from cellfree_sim.errors import RunFailedError, StationLostError, UserError
+from cellfree_sim.results.checkpoints import Checkpoints
 from cellfree_sim.results.observer import Quiet
 
 BURSTS = 30
@@ -155,6 +157,70 @@ def test_without_a_downlink_bursts_are_the_whole_run(tiny: Any, begin: Any) -> N
     assert list(result.uplink["burst"]) == list(range(BURSTS))
 
 
+def test_rounds_cannot_be_asked_for_where_nothing_is_trained(tiny: Any, begin: Any) -> None:
+    with begin(tiny(uplink=uplink(), **{"downlink.algorithm": "none"}), FakeUplink()) as simulation:
+        with pytest.raises(UserError, match=r"this run trains nothing; advance\(\) serves its bursts; found 5"):
+            simulation.advance(steps=5)
+        simulation.advance()
+        assert simulation.result().summary["status"] == "done"
+
+
+def test_an_event_that_cannot_happen_ends_the_run_with_an_account(tiny: Any, begin: Any, tmp_path: Path) -> None:
+    class Without(FakeUplink):
+        def swap(self, service: str, detector: Any) -> None:
+            raise UserError("detector.weights: found no file lost.pt")
+
+    with begin(tiny(uplink=uplink(SWAP)), Without()) as simulation, pytest.raises(RunFailedError, match="lost.pt"):
+        simulation.advance()
+    reason = "swap_detector at burst 11: detector.weights: found no file lost.pt"
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["error"]) == ("failed", reason)
+    assert f"failed: {reason}" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_bursts_that_are_done_again_count_once_in_the_news(tiny: Any, begin: Any, tmp_path: Path) -> None:
+    with begin(tiny(uplink=uplink()), FakeUplink({19: dying("users-0")})) as simulation:
+        simulation.advance()
+    assert json.loads((tmp_path / "run" / "progress.json").read_text())["services"][0]["ser"] == 0.1
+    saved = Checkpoints(tmp_path / "run" / "checkpoints").latest()
+    assert saved is not None
+    assert saved.notes["served"]["fake"] == {"symbols": 10 * BURSTS, "errors": BURSTS, "latency_s": 1e-3}
+
+
+def test_an_uplink_that_is_not_up_is_not_asked_for_its_books(
+    tiny: Any, begin: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Slow(FakeUplink):
+        def start(self, state: Any = None) -> None:
+            raise KeyboardInterrupt
+
+        def drain_ledgers(self) -> list[bytes]:
+            raise AssertionError("it would answer only when all its channels are made")
+
+    with pytest.raises(KeyboardInterrupt):
+        begin(tiny(uplink=uplink()), Slow())
+
+
+@pytest.mark.parametrize(("total", "parts"), [(30, PARTS), (MOST_BURSTS_OF_PART * PARTS + 1, PARTS + 1), (10**6, 500)])
+def test_a_run_without_training_is_saved_before_it_holds_too_much(tiny: Any, total: int, parts: int) -> None:
+    class Jumping(FakeUplink):
+        def advance(self, until: int, on_rows: Any, should_hold: Any) -> int:
+            self.done = until
+            return until
+
+    fake = Jumping()
+    scenario = tiny(uplink={**uplink(), "bursts": total}, **{"downlink.algorithm": "none"})
+    bursts = Bursts(scenario, fake, beside=False, on_rows=print, on_event=print)
+    bursts.start(None)
+    reached = [0]
+    while bursts.left:
+        bursts.begin_part()
+        bursts.end(lambda: False)
+        reached.append(bursts.done)
+    assert len(reached) == 1 + parts
+    assert max(after - before for before, after in zip(reached, reached[1:], strict=False)) <= MOST_BURSTS_OF_PART
+
+
 def test_a_network_with_an_uplink_does_not_change(tiny: Any, begin: Any) -> None:
     with begin(tiny(uplink=uplink()), FakeUplink()) as simulation:
         simulation.advance(steps=4)
@@ -206,3 +272,25 @@ def test_an_uplink_that_is_abandoned_stops_between_two_bursts(tiny: Any) -> None
     threading.Timer(0.05, go_on.set).start()
     bursts.abandon()
     assert (fake.done, fake.sum) == (6, sum(range(6)))
+
+
+def raising(error: BaseException) -> Any:
+    def hold() -> bool:
+        raise error
+
+    return hold
+
+
+@pytest.mark.parametrize("error", [RuntimeError("inbox"), KeyboardInterrupt()])
+def test_nothing_goes_on_when_waiting_for_it_fails(tiny: Any, error: BaseException) -> None:
+    class Endless(FakeUplink):
+        def advance(self, until: int, on_rows: Any, should_hold: Any) -> int:
+            while not should_hold():
+                threading.Event().wait(1e-3)
+            return self.done
+
+    bursts = on_a_thread(tiny, Endless())
+    bursts.begin(12)
+    with pytest.raises(type(error)):
+        bursts.end(raising(error))
+    assert "uplink" not in {thread.name for thread in threading.enumerate()}

@@ -101,6 +101,30 @@ def test_a_bad_request_is_its_own_error_only() -> None:
     ]
 
 
+def test_an_error_that_nobody_thought_of_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    (y, h, _), good = requests_of(2)
+    huge = (y, h, 10**400)  # is a number, but fits no array
+
+    async def work() -> Any:
+        edge = service(batch=2, deadline_s=1e-3)
+        mixed = await asyncio.gather(edge.detect("edge", *huge), edge.detect("edge", *good), return_exceptions=True)
+        later = [await edge.detect("edge", *good)]
+        with monkeypatch.context() as patch:
+            patch.setattr("agents.edge_service._detected", lambda *_: [].pop())
+            with pytest.raises(DetectorError, match="service 'edge': IndexError: pop from empty list"):
+                await edge.detect("edge", *good)
+        assert edge._worker is not None
+        edge._worker.cancel()
+        await asyncio.wait([edge._worker])
+        later.append(await edge.detect("edge", *good))
+        return mixed, later
+
+    [bad, found], later = play(work())
+    assert isinstance(bad, DetectorError) and "OverflowError" in f"{bad} {bad.__cause__!r}"
+    for logits in (found, *later):
+        np.testing.assert_array_equal(logits, alone([good])[0])
+
+
 def test_what_it_holds_is_bounded() -> None:
     requests = requests_of(30)
 
@@ -184,6 +208,15 @@ class Mortal:
         return type("Method", (), {"remote": staticmethod(remote)})
 
 
+class Deadly(Mortal):
+    """Dies of being asked for operations."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "flops":
+            self.die()
+        return super().__getattr__(name)
+
+
 class Nursery:
     """Starts services, and remembers them."""
 
@@ -192,9 +225,10 @@ class Nursery:
         self.born: list[Mortal] = []
         self.poison: Any = None
         self.stillborn = False
+        self.kind = Mortal
 
     def __call__(self, models: Any) -> Mortal:
-        self.born.append(Mortal(EdgeService(models, **self.settings), self.poison))
+        self.born.append(self.kind(EdgeService(models, **self.settings), self.poison))
         if self.stillborn:
             self.born[-1].die()
         return self.born[-1]
@@ -202,6 +236,7 @@ class Nursery:
 
 @pytest.fixture(autouse=True)
 def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("ray.kill", lambda actor: actor.die())
 
 
@@ -284,6 +319,32 @@ def test_a_service_that_never_comes_up_is_an_error() -> None:
             await client.detect(*requests_of(1)[0])
 
     play(work())
+
+
+def test_a_call_that_kills_whoever_has_it_is_given_up() -> None:
+    async def work() -> int:
+        nursery = Nursery()
+        nursery.kind = Deadly
+        client = ServiceClient(nursery, {"edge": (options("lmmse"), PROBLEM)})
+        with pytest.raises(RunFailedError, match=f"service edge: {MOST_DEATHS} processes died of one call"):
+            await client.flops(1, 8, 4)
+        return len(nursery.born)
+
+    assert play(work()) == MOST_DEATHS
+
+
+def test_without_a_cluster_there_is_nobody_to_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[Any] = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.kill", killed.append)
+
+    async def work() -> None:
+        client = ServiceClient(Nursery(), {"edge": (options("lmmse"), PROBLEM)})
+        await client.ready()
+        client.close()
+
+    play(work())
+    assert not killed
 
 
 def test_back_pressure_is_a_wait_or_an_error() -> None:

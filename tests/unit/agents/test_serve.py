@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.serve import MAX_BODY_BYTES, Face, serve_detector
+from agents.serve import MAX_BODY_BYTES, Face, TooLongError, read_body, read_request, serve_detector
 from cellfree_sim.detection import create_detector
 from cellfree_sim.errors import UserError
 from cellfree_sim.uplink import MimoProblem
@@ -53,6 +53,36 @@ def bomb() -> bytes:
     return body.getvalue()
 
 
+def corrupt() -> bytes:
+    """Deflated data that are none."""
+    body = io.BytesIO()
+    np.savez_compressed(body, **ARRAYS)
+    changed = bytearray(body.getvalue())
+    changed[60:120] = bytes([255]) * 60
+    return bytes(changed)
+
+
+def encrypted() -> bytes:
+    """The flag is set in the directory at the end, and before each array."""
+    changed = bytearray(written(**ARRAYS))
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = changed.find(mark)
+        while at >= 0:
+            changed[at + offset] |= 1
+            at = changed.find(mark, at + 1)
+    return bytes(changed)
+
+
+def endless() -> bytes:
+    """An array that says to have more values than there is memory."""
+    head, body = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<c8", "fortran_order": False, "shape": (10**17,)})
+    with zipfile.ZipFile(body, "w") as archive:
+        for key in ARRAYS:
+            archive.writestr(f"{key}.npy", head.getvalue())
+    return body.getvalue()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "told"),
     [
@@ -62,7 +92,12 @@ def bomb() -> bytes:
         (written(y=ARRAYS["y"]), 400, "found no array h, noise_variance"),
         (written(**{**ARRAYS, "y": np.array([object()])}), 400, "expected what numpy.savez wrote"),
         (written(**{**ARRAYS, "y": ARRAYS["y"][:2]}), 400, "found y [2, 8], h [5, 8, 4]"),
-        (bomb(), 400, "bytes when unpacked; allowed: at most"),
+        (corrupt(), 400, "expected what numpy.savez wrote"),
+        (encrypted(), 400, "expected what numpy.savez wrote"),
+        (endless(), 400, "expected what numpy.savez wrote"),
+        (written(**{**ARRAYS, "noise_variance": np.array("abc")}), 400, "noise_variance: found <U3; expected float32"),
+        (written(**{**ARRAYS, "noise_variance": np.array(1j)}), 400, "noise_variance: found complex128; expected"),
+        (bomb(), 413, "bytes when unpacked; allowed: at most"),
         (bytes(MAX_BODY_BYTES + 1), 413, "body: found 67108865 bytes"),
     ],
 )
@@ -72,6 +107,21 @@ def test_what_is_wrong_with_a_request_is_told_in_one_line(body: bytes, status: i
     error = json.loads(found.body)["error"]
     assert told in error
     assert "\n" not in error
+
+
+def test_a_body_that_does_not_end_is_read_until_it_is_too_long() -> None:
+    part, read = bytes(2**22), []
+
+    class Request:
+        async def stream(self) -> Any:
+            while True:
+                read.append(part)
+                yield part
+
+    body = asyncio.run(read_body(Request()))
+    assert len(body) == len(read) * len(part) == MAX_BODY_BYTES + len(part)
+    with pytest.raises(TooLongError):
+        read_request(body)
 
 
 def test_too_many_at_a_time_are_told_to_come_again() -> None:

@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from cellfree_sim.detection import create_detector
-from cellfree_sim.errors import ScenarioError, UserError
+from cellfree_sim.errors import DetectorError, ScenarioError, UserError
 from cellfree_sim.scenario import load_scenario
-from cellfree_sim.studies.link import evaluate
+from cellfree_sim.studies import Results
+from cellfree_sim.studies.link import below, evaluate
+from cellfree_sim.studies.points import Outcome
+from cellfree_sim.studies.runner import tasks_of
+from cellfree_sim.studies.verdicts import positive
 from cellfree_sim.uplink import MimoProblem, error_rates
 
 LINK = """\
@@ -125,3 +129,73 @@ def test_a_scenario_without_a_link_and_one_that_nothing_serves(tmp_path):
     rows = evaluate(scenario(tmp_path, lost.replace("[re-mimo]", "[re-mimo, lmmse]")))
     assert rows[0]["algorithm"] == "re-mimo" and "re-mimo" in rows[0]["note"]
     assert [row["algorithm"] for row in rows[1:]] == ["lmmse", "lmmse"]
+
+
+SHIPPED = """\
+link:
+  problem: {n_rx: 64, n_tx: 16}
+  detectors: [oampnet2, {name: re-mimo, checkpoint: re-mimo-receive}, lmmse]
+  snr_db: [8]
+  slots_max: 40
+"""
+
+
+def test_rows_say_in_what_a_network_was_trained_otherwise(tmp_path):
+    rows = {row["algorithm"]: row for row in evaluate(scenario(tmp_path, SHIPPED))}
+    assert rows["re-mimo"]["trained_otherwise"] == "found correlated none; allowed: receive"
+    assert rows["oampnet2"]["trained_otherwise"] == rows["lmmse"]["trained_otherwise"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "found"), [("re-mimo-recieve", "no such file or shipped detector"), ("oampnet2-iid", "trained as")]
+)
+def test_a_checkpoint_that_cannot_serve_is_a_mistake(tmp_path, name, found):
+    with pytest.raises(DetectorError, match=f"detector 're-mimo': checkpoint: found '{name}',.*{found}"):
+        evaluate(scenario(tmp_path, SHIPPED.replace("re-mimo-receive", name)))
+
+
+def compared(*points: tuple[float, int, int], slots: int = 10_000) -> Results:
+    """Results of two detectors, a and b, whose errors at each SNR are given; as if slots were one symbol each."""
+    from cellfree_sim.scenario import expand, find_scenario, read_scenario
+
+    rows = []
+    for snr_db, a, b in points:
+        for label, other, mine, theirs in (("a", "b", a, b), ("b", "a", b, a)):
+            rows.append(
+                {
+                    "algorithm": label,
+                    "learned": False,
+                    "snr_db": snr_db,
+                    "errors": mine,
+                    "ser": mine / slots,
+                    "ser_error": math.sqrt(mine) / slots,
+                    f"minus {other}": (mine - theirs) / slots,
+                    f"minus {other}, error": math.sqrt(mine + theirs) / slots,
+                }
+            )
+    point = expand(read_scenario(find_scenario("papers/re-mimo/fig13")), quick=True)[:1]
+    return Results("made up", "quick", tasks_of(point, Path("nowhere")), [Outcome("done", rows=tuple(rows))])
+
+
+def test_points_where_only_the_better_one_errs_count():
+    """At 15 dB b has too few errors to be the unit, and refutes that a has fewer."""
+    results = compared((10.0, 200, 300), (15.0, 400, 5))
+    case = results.cases[0]
+    first, second = below(results, case, "a", "b")
+    assert (first.value, first.unit) == (pytest.approx(1 / 3), "of the SER of b")
+    assert (second.value, second.unit) == (pytest.approx(-395 / 400), "of the SER of a")
+    assert second.sign == -1
+    assert positive("a beats b.", [first, second]).verdict == "does not hold"
+    on_par = below(results, case, "a", "b", within=0.2)
+    assert [number.value for number in on_par] == [pytest.approx(1 / 3 + 0.2), pytest.approx(-394 / 400)]
+    assert on_par[1].unit == "of the SER of a, plus 0.2 of that of b"
+    assert on_par[1].error > second.error
+
+
+def test_points_of_few_errors_and_of_one_detector_are_left_out():
+    results = compared((10.0, 200, 300), (15.0, 7, 3))
+    rows = results.ended[0].outcome.rows
+    case = results.cases[0]
+    assert [number.what for number in below(results, case, "a", "b")] == [f"b minus a, {case}, 10 dB"]
+    rows[0]["snr_db"] = 9.0  # b alone at 10 dB
+    assert [number.known for number in below(results, case, "a", "b")] == [False]

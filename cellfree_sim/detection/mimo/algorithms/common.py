@@ -8,7 +8,7 @@ Shape letters: S slots, R receive antennas, N users, M points of the constellati
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,28 @@ def loaded(gram: Tensor, loading: Tensor) -> Tensor:
 def inverse(matrix: Tensor) -> Tensor:
     """Inverses of Hermitian positive definite matrices [S, N, N] (see `cholesky`)."""
     result: Tensor = torch.cholesky_inverse(cholesky(matrix))
+    return result
+
+
+class _Inverse(torch.autograd.Function):
+    """See `inverse`; the gradient of an inverse P is -P g P."""
+
+    @staticmethod
+    def forward(context: Any, matrix: Tensor) -> Tensor:
+        inverted = inverse(matrix)
+        context.save_for_backward(inverted)
+        return inverted
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (inverted,) = context.saved_tensors
+        gradient: Tensor = -(inverted @ gradients[0] @ inverted)
+        return gradient
+
+
+def inverse_to_learn_through(matrix: Tensor) -> Tensor:
+    """What `inverse` gives, with a gradient that takes two products of matrices and no second factor."""
+    result: Tensor = _Inverse.apply(matrix)  # type: ignore[no-untyped-call]
     return result
 
 

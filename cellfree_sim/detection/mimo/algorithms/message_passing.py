@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from functools import partial
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from cellfree_sim.detection.mimo.algorithms.common import (
     real_form,
     statistics,
 )
+from cellfree_sim.detection.mimo.algorithms.listing import ranked_by_list
 
 LEAST_MESSAGE = 1e-5  # variance of a symbol of unit power: below it, float32 loses the cavity of EP
 JUST_SEEN = 1e-6  # eigenvalues below this part of the largest are rounding
@@ -109,6 +111,7 @@ def expectation_propagation(
     iterations: int,
     damping: float,
     form: Literal["real", "circular"] = "real",
+    undecided: int = 0,
 ) -> Tensor:
     """Expectation propagation (Céspedes, Olmos, Sánchez-Fernández and Pérez-Cruz, 2014), damped.
 
@@ -120,44 +123,63 @@ def expectation_propagation(
 
     In the real form (square QAM only) the two parts of a symbol have messages of their own; in the circular form,
     which other points always get, they share one precision.
+
+    With square QAM it may end with a list, of the two likeliest levels of the `undecided` parts that it is least sure
+    of (see `ranked_by_list`): the scores of the list and those of the cavities are then averaged.
     """
-    known = statistics(y, h)
-    if alphabet.levels is None or form == "circular":
-        cavity = _propagate(known, noise_variance, alphabet.power, alphabet.moments, iterations, damping)
-        return alphabet.scores(*cavity)
-    levels = alphabet.levels
-    estimate, variance = _propagate(
-        real_form(known),
-        0.5 * noise_variance,
-        0.5 * alphabet.power,
-        lambda mean, spread: level_moments(mean, spread, levels),
-        iterations,
-        damping,
-    )
+    known, levels = statistics(y, h), alphabet.levels
+    if levels is None or form == "circular":
+        found = _propagate(known, noise_variance, alphabet.power, alphabet.moments, iterations, damping)
+        if levels is None or not undecided:
+            return alphabet.scores(found.cavity, found.spread)
+        known, found = real_form(known), _in_parts(found)
+    else:
+        known, moments = real_form(known), partial(level_moments, levels=levels)
+        found = _propagate(known, 0.5 * noise_variance, 0.5 * alphabet.power, moments, iterations, damping)
+    parts = level_scores(found.cavity, found.spread, levels)
+    if undecided:
+        ranked = ranked_by_list(known, noise_variance, found.mean, found.covariance, parts, levels, undecided)
+        parts = 0.5 * (ranked + parts)
     users = h.shape[-1]
-    parts = level_scores(estimate, variance, levels)
     return alphabet.joined(parts[:, :users], parts[:, users:])
+
+
+class _Propagated(NamedTuple):
+    """The last iteration: its cavities' means and variances [S, N], the posterior's mean and covariance over s."""
+
+    cavity: Tensor
+    spread: Tensor
+    mean: Tensor
+    covariance: Tensor
+
+
+def _in_parts(found: _Propagated) -> _Propagated:
+    """What was found in the circular form, of real parts, then imaginary parts."""
+    covariance, mean = real_form(Statistics(found.covariance, found.mean))
+    cavity = torch.cat([found.cavity.real, found.cavity.imag], dim=-1)
+    return _Propagated(cavity, 0.5 * found.spread.repeat(1, 2), mean, covariance)
 
 
 def _propagate(
     known: Statistics, noise_variance: Tensor, power: float, moments: Moments, iterations: int, damping: float
-) -> tuple[Tensor, Tensor]:
-    """Mean and variance [S, N] of the last iteration's cavities."""
+) -> _Propagated:
+    """So many iterations of expectation propagation; the first starts from messages of the prior's power."""
     gram, matched = known
     noise = noise_variance.unsqueeze(-1)
     precision = torch.full_like(matched.real, 1 / power)
     weighted = torch.zeros_like(matched)
     least = LEAST_MESSAGE * power
-    cavity, spread = matched, matched.real
-    for step in range(iterations):
+    step = 0
+    while True:
         covariance = inverse(loaded(gram, noise * precision))
         mean = apply(covariance, matched + noise * weighted)
         own = noise * diagonal(covariance)
         spread = own / (1 - own * precision).clamp_min(1e-6)
         cavity = spread * (mean / own - weighted)
         spread = spread.clamp_min(least)
-        if step == iterations - 1:
-            break
+        step += 1
+        if step == iterations:
+            return _Propagated(cavity, spread, mean, covariance)
         centre, variance = moments(cavity, spread)
         variance = variance.clamp_min(least)
         new = 1 / variance - 1 / spread
@@ -165,4 +187,3 @@ def _propagate(
         step_size = (1 - damping) * taken
         precision = torch.lerp(precision, new, step_size)
         weighted = weighted + step_size * (centre / variance - cavity / spread - weighted)
-    return cavity, spread
