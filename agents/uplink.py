@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cellfree_sim.detection.serving.deployment import STATE_PREFIX, window_end
+from cellfree_sim.detection.serving.deployment import STATE_PREFIX, check_swaps, window_end
 from cellfree_sim.engine import Rows, never
 from cellfree_sim.errors import NotRestartedError, StationLostError, UserError
 from cellfree_sim.results.state import unpack_state
@@ -80,6 +80,7 @@ class RayUplink:
 
     def start(self, state: Mapping[str, bytes] | None = None) -> None:
         """See `Uplink.start`: all processes come up side by side."""
+        check_swaps(self._scenario)
         self._create(self._roles())
         self._tune(within_s=float("inf"))  # channels may take long
         if state is not None:

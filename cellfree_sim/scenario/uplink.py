@@ -161,7 +161,8 @@ class Uplink(Section):
     )
     events: list[UplinkEvent] = Field([], description="what happens to the services")
     training: DetectorTraining | None = Field(
-        None, description="what 'cellfree train' makes of a learned detector; a run does not look at it"
+        None,
+        description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
     )
 
     @property

@@ -168,15 +168,13 @@ def _check_trace(path: Path, users: int) -> None:
             read = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read(file)
     except KeyError:
-        found = "no array `active`"
+        wanted = f"allowed: .npz with `active`, bool [bursts, {users}]"
+        raise MisfitError(TRACE, f"{path}: found no array `active`; {wanted}") from None
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise MisfitError(TRACE, f"{path}: cannot be read as .npz: {reason}") from None
-    else:
-        if dtype.name == "bool" and len(shape) == 2 and shape[0] > 0 and shape[1] == users:
-            return
-        found = f"`active` {dtype} {[*shape]}"
-    raise MisfitError(TRACE, f"{path}: found {found}; allowed: .npz with `active`, bool [bursts, {users}]")
+    if dtype.name != "bool" or len(shape) != 2 or shape[0] == 0 or shape[1] != users:
+        raise MisfitError(TRACE, f"{path}: found `active` {dtype} {[*shape]}; allowed: bool [bursts, {users}]")
 
 
 def _check_rest_for_training(scenario: Scenario, uplink: Uplink) -> None:

@@ -207,12 +207,14 @@ def below_by_snr(
     """The numbers of `below`, each with its SNR; empty where nothing was measured."""
     ours, theirs = rows_of(results, case, better), rows_of(results, case, worse)
     others = {row["snr_db"]: row for _, row in theirs.iterrows()}
+    sign = "plus" if within > 0 else "minus"
     numbers = []
     for _, one in ours.iterrows():
         other = others.get(one["snr_db"])
         if other is None or max(one["errors"], other["errors"]) < FEW:
             continue
-        named, unit, inexact = (worse, other, 0.0) if other["errors"] >= FEW else (better, one, within)
+        usual = other["errors"] >= FEW
+        unit, inexact = (other, 0.0) if usual else (one, within)
         gap = -float(one[f"minus {worse}"]) / unit["ser"]
         allowed = within * other["ser"] / unit["ser"]
         error = float(one[f"minus {worse}, error"]) + inexact * other["ser_error"]
@@ -221,7 +223,8 @@ def below_by_snr(
             f"{worse} minus {better}, {case}, {one['snr_db']:g} dB",
             gap + allowed,
             error / unit["ser"] + (abs(gap) + (allowed if inexact else 0.0)) * relative,
-            f"of the SER of {named}" + (f", plus {within:g} of that of {worse}" if within else ""),
+            f"of the SER of {worse if usual else better}"
+            + (f", {sign} {abs(within):g}" + ("" if usual else f" of that of {worse}") if within else ""),
             one_training=bool(one["learned"] or other["learned"]),
         )
         numbers.append((float(one["snr_db"]), number))

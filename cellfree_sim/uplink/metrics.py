@@ -83,7 +83,7 @@ def grouped_interval(
     >>> [round(end, 4) for end in grouped_interval([0, 0], [500, 500], units=10)]
     [0.0, 0.0, 0.2775]
     >>> [round(end, 4) for end in grouped_interval([20, 0, 0, 0], [250, 250, 250, 250])]
-    [0.02, 0.0013, 0.2359]
+    [0.02, 0.0016, 0.2028]
     """
     total, wrong = sum(trials), sum(errors)
     if total == 0:

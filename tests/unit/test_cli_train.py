@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from cellfree_sim.cli import main
+from cellfree_sim.cli import train as command
 from cellfree_sim.detection import create_detector
+from cellfree_sim.detection.learned import trained as files
 from cellfree_sim.detection.learned.trained import read_trained, shipped_detectors
 from cellfree_sim.detection.learned.trainer import DetectorTrainer
+from cellfree_sim.errors import RunFolderError
+from cellfree_sim.results.files import write_atomically
 from cellfree_sim.uplink import MimoProblem
 
 SMALL = """\
@@ -63,6 +68,72 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_file(
     assert not Path("part.detector.training").exists()
 
 
+def test_what_is_resumed_from_is_removed_once_another_file_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    _saved("part.detector", monkeypatch)
+    assert main(["train", "--resume", "part.detector.training", "--quiet", "--out", "other.detector"]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["other.detector", "small.yaml"]
+
+
+def test_a_training_whose_result_cannot_be_written_is_saved(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _saved("part.detector", monkeypatch)
+    capsys.readouterr()
+    assert main(["train", "--resume", "part.detector.training", "--quiet"]) == 0
+    assert Path("part.detector").exists()
+
+
+def _saved(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train for a while, and lose the disk before the end."""
+
+    def full(trained: object, path: Path) -> None:
+        raise RunFolderError(f"{path}: cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "save_trained", full)
+        assert main(["train", "small.yaml", "--quiet", "--out", out]) == 2
+    assert not Path(out).exists() and Path(out + ".training").exists()
+
+
+def test_threads_do_not_decide_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    seen = set()
+    step = DetectorTrainer._step
+    monkeypatch.setattr(DetectorTrainer, "_step", lambda trainer: (seen.add(torch.get_num_threads()), step(trainer))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert main(["train", "small.yaml", "--quiet"]) == 0
+        assert seen == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("out", [".", "..", "/", "folder", "pipe", "unusable"])
+def test_what_is_no_file_to_write_is_one_line_before_training(
+    out: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("folder").mkdir()
+    Path("unusable.training").mkdir()  # where the training would be saved
+    os.mkfifo("pipe")
+    monkeypatch.setattr(command, "_run", lambda *_, **__: pytest.fail("it was trained"))
+    assert main(["train", "small.yaml", "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert "--out: found '" in error and "which is no regular file; allowed: a file to write\n" in error
+    assert error.count("\n") == 1
+
+
+def test_files_are_not_put_in_the_place_of_a_pipe_or_a_folder() -> None:
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(RunFolderError, match=f"^{name}: cannot be written: it is no regular file$"):
+            write_atomically(Path(name), "text")
+    assert Path("folder").is_dir() and Path("pipe").is_fifo()
+    assert sorted(path.name for path in Path().iterdir()) == ["folder", "pipe", "small.yaml"]
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
@@ -78,6 +149,9 @@ def test_ctrl_c_saves_and_resume_ends_with_the_same_file(
         (["--resume", "small.yaml"], "small.yaml: is no training to go on with"),
         (["--resume", "nothing"], "nothing: cannot be read: No such file or directory"),
         (["small.yaml", "--resume", "x"], "leave out SCENARIO"),
+        (["--resume", ""], "--resume: found nothing; allowed: a file that 'cellfree train' saved"),
+        (["small.yaml", "--out", "x" * 250], "which cannot be written: File name too long"),
+        (["small.yaml", "--set", "uplink.training.detector.checkpoint=oampnet2-iid"], "found the checkpoint"),
     ],
 )
 def test_bad_usage_is_one_line(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,8 +81,6 @@ def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoP
         found = f"uplink.activity.trace: found {activity.trace.name}; allowed: none"
     elif activity.probability < 1:
         found = f"uplink.activity.probability: found {activity.probability:g}; allowed: 1"
-    elif activity.spread > 0:
-        found = f"uplink.activity.spread: found {activity.spread:g}; allowed: 0"
     elif chosen.cluster is not None:
         found = f"uplink.services: cluster: found {chosen.cluster}; allowed: none"
     elif count > problem.n_rx:

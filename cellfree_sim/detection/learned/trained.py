@@ -210,8 +210,8 @@ def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
 def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
     """The options of a trained network, and the network with its weights, on the CPU.
 
-    Options of the network that are not given are those that it was trained with. A checkpoint that was named and trained
-    for something else is loaded wherever it can be, with a warning.
+    Options of the network that are not given are those that it was trained with. A checkpoint that was named and
+    trained for something else is loaded wherever it can be, with a warning.
 
     Raises:
         DetectorError: there is no such checkpoint, or it is that of another detector or network, or it cannot serve a

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,6 +107,7 @@ class Fusion:
         self._stations_did = [
             {station: {"requests": 0, "refused": 0, "flops": 0.0} for station in roster} for roster in self._rosters
         ]
+        self._coming: list[tuple[int, Report, bytes]] = []
         self._frames: dict[Tag, bytes] = {}
         self._results: dict[Tag, bytes] = {}
         self._cases: dict[tuple[int, int], Case] = {}
@@ -114,7 +116,7 @@ class Fusion:
         self._told = 0
         self._ended_s = 0.0
         self._rows: list[dict[str, Any]] = []
-        self._warned: set[int] = set()
+        self._warned: set[tuple[int, str]] = set()
 
     @property
     def heard(self) -> int:
@@ -126,19 +128,21 @@ class Fusion:
 
         The bundles hold the answers that arrived until the next burst is heard (all, after the last one).
         """
-        for burst in range(first, last):
-            self._open(burst)
         for index, station in enumerate(self._stations):
-            self._take(index, unpack_state(uploads[station]))
-        until_s = horizon_s(self._scenario, last)
-        self._arrive(until_s)
-        decisions = self._fused(until_s) + self._detected(until_s)
-        for decision in sorted(decisions, key=lambda each: (each.sent_s, each.case.burst, each.case.service)):
-            self._answer(decision)
-        bundles = self._deliver(until_s)
+            self._file(index, unpack_state(uploads[station]))
+        bundles = [Bundle() for _ in self._stations]
+        for burst in range(first, last):  # one by one, so that nothing depends on where windows are cut
+            self._open(burst)
+            until_s = horizon_s(self._scenario, burst + 1)
+            self._take(until_s)
+            self._arrive(until_s)
+            decisions = self._fused(until_s) + self._detected(until_s)
+            for decision in sorted(decisions, key=lambda each: (each.sent_s, each.case.burst, each.case.service)):
+                self._answer(decision)
+            self._deliver(until_s, bundles)
         self._heard = last
         self._tell()
-        return bundles
+        return {name: bundle.pack() for name, bundle in zip(self._stations, bundles, strict=True)}
 
     def drain_rows(self) -> list[dict[str, Any]]:
         """Rows of the bursts that are decided, since the last call: one for each burst and service, in order.
@@ -194,7 +198,7 @@ class Fusion:
         index = self._names.index(service)
         if index in self._queues:
             self._services.swap(service, detector)
-            self._warned.discard(index)
+            self._warned.discard((index, self._network.mbs))
         self._detectors[index] = detector
 
     def state(self) -> dict[str, Any]:
@@ -204,6 +208,7 @@ class Fusion:
             "links": [[each.state(), each.journeys()] for each in (self._up, self._down)],
             "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
             "detectors": {index: each.model_dump(mode="json") for index, each in self._detectors.items()},
+            "coming": [[station, report.packed(), frame] for station, report, frame in self._coming],
             "frames": [[list(tag), frame] for tag, frame in self._frames.items()],
             "results": [[list(tag), frame] for tag, frame in self._results.items()],
             "cases": [case.state() for case in self._cases.values()],
@@ -227,6 +232,7 @@ class Fusion:
                 self.swap(self._names[index], detector)
         for index, queue in self._queues.items():
             restore_queue(queue, state["queues"][index])
+        self._coming = [(int(at), Report.unpacked(each), bytes(frame)) for at, each, frame in state["coming"]]
         self._frames = {tuple(tag): bytes(frame) for tag, frame in state["frames"]}
         self._results = {tuple(tag): bytes(frame) for tag, frame in state["results"]}
         cases = [Case.from_state(each) for each in state["cases"]]
@@ -250,25 +256,56 @@ class Fusion:
             waiting = len(roster) if len(sent.users) else 0
             self._cases[burst, index] = Case(burst, index, waiting, handled=waiting == 0)
 
-    def _take(self, station: int, upload: Mapping[str, Any]) -> None:
+    def _file(self, station: int, upload: Mapping[str, Any]) -> None:
         """Reports of a station, and the frames that it sent, in the order of the reports that say so."""
         frames = Bundle.unpack(upload["frames"])
-        path = self._paths[self._stations[station]][::-1]
         for packed in upload["reports"]:
             report = Report.unpacked(packed)
+            frame = bytes(next(frames)[0]) if report.outcome == "sent" else b""
+            self._coming.append((station, report, frame))
+
+    def _take(self, until_s: float) -> None:
+        """What stations reported, and sent, before `until_s`."""
+        now = [each for each in self._coming if each[1].at_s < until_s]
+        self._coming = [each for each in self._coming if each[1].at_s >= until_s]
+        held = Counter((service, station) for _, service, station in self._frames)
+        for station, report, frame in now:
             case = self._cases[report.burst, report.service]
+            if report.outcome == "sent":
+                case.bytes += len(frame)
+                if held[report.service, station] < self._uplink.services[report.service].queue.capacity:
+                    held[report.service, station] += 1
+                    self._submit(station, report, frame)
+                else:
+                    report = self._dropped(station, report, frame)
             case.reports[station] = report
             case.waiting -= 1
             did = self._stations_did[report.service][station]
             did["requests"] += report.outcome != "idle"
             did["refused"] += report.outcome == "refused"
             did["flops"] += report.flops
-            if report.outcome == "sent":
-                frame = bytes(next(frames)[0])
-                tag = (report.burst, report.service, station)
-                self._up.submit(tag, Parcel(path, len(frame), report.at_s))
-                self._frames[tag] = frame
-                case.bytes += len(frame)
+
+    def _submit(self, station: int, report: Report, frame: bytes) -> None:
+        tag = (report.burst, report.service, station)
+        path = self._paths[self._stations[station]][::-1]
+        self._up.submit(tag, Parcel(path, len(frame), report.at_s))
+        self._frames[tag] = frame
+
+    def _dropped(self, station: int, report: Report, frame: bytes) -> Report:
+        """The backhaul holds as many frames of this service and station as may wait: one more is lost, and said so."""
+        limit = self._scenario.backhaul.max_frame_bytes
+        header, message, payload_bytes = codec.open_frame(frame, run=self._scenario.name, max_bytes=limit)
+        self._port.ledger.record(
+            "dropped",
+            header,
+            kind=message.KIND,
+            link_class=message.LINK,
+            size_bytes=len(frame),
+            payload_bytes=payload_bytes,
+        )
+        name = self._stations[station]
+        self._warn(report.service, name, report.burst, "the backhaul holds too many of its frames")
+        return report._replace(outcome="refused")
 
     def _arrive(self, until_s: float) -> None:
         """Frames of the stations arrive."""
@@ -356,11 +393,14 @@ class Fusion:
         return _Decision(sent_s, case, users, messages.astype(np.int32))
 
     def _refused(self, case: Case, reason: str) -> None:
-        if case.service not in self._warned:
-            self._warned.add(case.service)
-            where = f"{self._names[case.service]} at {self._network.mbs}"
-            _log.warning("%s refuses burst %d (and says so once): %s", where, case.burst, reason)
+        self._warn(case.service, self._network.mbs, case.burst, reason)
         case.asked, case.refused, case.undecided = False, 1, len(self._sent[case.burst].users)
+
+    def _warn(self, service: int, place: str, burst: int, reason: str) -> None:
+        if (service, place) not in self._warned:
+            self._warned.add((service, place))
+            where = f"{self._names[service]} at {place}"
+            _log.warning("%s refuses burst %d (and says so once): %s", where, burst, reason)
 
     def _answer(self, decision: _Decision) -> None:
         """Send each station what was decided for its users."""
@@ -379,16 +419,14 @@ class Fusion:
             case.bytes += len(frame)
             case.results += 1
 
-    def _deliver(self, until_s: float) -> dict[str, bytes]:
+    def _deliver(self, until_s: float, bundles: Sequence[Bundle]) -> None:
         """Answers arrive at the stations."""
-        bundles = [Bundle() for _ in self._stations]
         for tag, delivery in self._down.run(until_s):
             burst, service, station = tag
             bundles[station].add(self._results.pop(tag), delivery.arrival_s)
             case = self._cases[burst, service]
             case.results -= 1
             case.last_result_s = max(case.last_result_s, delivery.arrival_s)
-        return {name: bundle.pack() for name, bundle in zip(self._stations, bundles, strict=True)}
 
     def _messages(self, case: Case) -> list[Message]:
         """What the stations sent, in roster order."""

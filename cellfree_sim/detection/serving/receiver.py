@@ -145,13 +145,13 @@ class Receiver:
                 assert isinstance(message, UplinkBurst)
                 heard.setdefault(header.step, []).append(message)
         frames = Bundle()
-        for burst in sorted(heard):
-            self._serve(self._superposed(burst, heard[burst]), frames)
-        until_s = horizon_s(self._scenario, last)
-        for index, queue in self._queues.items():
-            for batch in queue.run(until_s):
-                for answer in answered(self._services, self._names[index], batch):
-                    self._conclude(index, answer, frames)
+        for burst in range(first, last):  # one by one, so that frames have the same order wherever windows are cut
+            if burst in heard:
+                self._serve(self._superposed(burst, heard.pop(burst)), frames)
+            for index, queue in self._queues.items():
+                for batch in queue.run(horizon_s(self._scenario, burst + 1)):
+                    for answer in answered(self._services, self._names[index], batch):
+                        self._conclude(index, answer, frames)
         reports, self._reports = self._reports, []
         return pack_state({"frames": frames.pack(), "reports": [report.packed() for report in reports]})
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellfree_sim.detection.detector import Detector, DetectorOptions
+    from cellfree_sim.detection.learned.trained import TrainedDetector
     from cellfree_sim.uplink.mimo import MimoProblem
 
 PROBE_SLOTS = 16  # whose operations are counted
@@ -249,8 +250,13 @@ def _with_checkpoint(options: DetectorOptions, problem: MimoProblem) -> Detector
     from cellfree_sim.detection.learned.trained import chosen, read_trained, shipped_detectors
 
     best = chosen(options, problem)  # type: ignore[arg-type]
-    path = next(path for path in shipped_detectors().values() if read_trained(path) is best)
+    path = next(path for path in shipped_detectors().values() if _same(read_trained(path), best))
     return options.model_copy(update={"checkpoint": str(path)})
+
+
+def _same(one: TrainedDetector, other: TrainedDetector) -> bool:
+    """Whether both are of one training: the same one, unless it was read twice at once."""
+    return one is other or (one.scenario, one.seed, one.curve) == (other.scenario, other.seed, other.curve)
 
 
 def _tensor(array: NDArray[Any]) -> Any:

@@ -139,9 +139,9 @@ def _rows(name: str, maps: Tensor) -> list[Row]:
 
 
 def draw(results: Results) -> Figure:
-    """The maps side by side."""
+    """The maps side by side, without their diagonals."""
     found = {name: grid for name in MAPS if (grid := _grid(results, name)) is not None}
-    figure, panels = style.new_figure(style.PAGE_IN, 2.75, 1, len(MAPS))
+    figure, panels = style.new_figure(style.PAGE_IN, 2.45, 1, len(MAPS))
     for axes, letter, name in zip(panels, "abc", MAPS, strict=True):
         style.panel_letter(axes, letter, MAPS[name])
         if name in found:
@@ -149,7 +149,7 @@ def draw(results: Results) -> Figure:
         else:
             axes.set_axis_off()
             axes.set_box_aspect(1)
-            axes.text(0.5, 0.5, "not measured:\nsee the notes", ha="center", va="center", color=style.GREY)
+            axes.text(0.5, 0.5, "not measured: see\nthe table’s notes", ha="center", va="center", color=style.GREY)
     panels[0].set_ylabel("user i")
     rates = _rates(results)
     if rates:
@@ -160,8 +160,10 @@ def draw(results: Results) -> Figure:
 def _heat(figure: Figure, axes: Axes, grid: NDArray[np.float64]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    image = axes.imshow(grid, cmap="viridis", vmin=0, interpolation="nearest")
     users = len(grid)
+    others = np.ma.masked_array(grid, np.eye(users, dtype=bool))  # what users have of themselves would hide the rest
+    axes.set_facecolor(style.GREY)
+    image = axes.imshow(others, cmap="viridis", vmin=0, interpolation="nearest")
     each = users // SETS
     for edge in range(each, users, each):
         axes.axhline(edge - 0.5, color="white", linewidth=0.6)

@@ -81,7 +81,7 @@ def draw_panels(results: Results, panels: Sequence[Panel], *, columns: int, heig
     left_out = [LOOKS[name].label for name in missing(results, _wanted(results))]
     if left_out:
         legend = figure.legends[-1]
-        legend.set_title(f"without {', '.join(left_out)}: see the notes")
+        legend.set_title(f"without {', '.join(left_out)}: see the table’s notes")
         legend.get_title().set_fontsize(6.5)
     return figure
 
@@ -94,19 +94,19 @@ def _draw(axes: Axes, results: Results, panel: Panel) -> None:
         if panel.also:
             beside = replace(look, label="_", dashes=DOTTED, filled=False, width=0.8)
             _curve(axes, results, panel.also, name, beside)
-    for point in panel.published():
-        if point.detector in LOOKS:
-            axes.plot(
-                point.snr_db,
-                point.ser,
-                marker="+",
-                markersize=7,
-                markeredgewidth=1.0,
-                linestyle="none",
-                color=LOOKS[point.detector].colour,
-                zorder=5,
-            )
-    if any(point.detector in LOOKS for point in panel.published()):
+    known = _published(results, panel)
+    for point in known:
+        axes.plot(
+            point.snr_db,
+            point.ser,
+            marker="+",
+            markersize=7,
+            markeredgewidth=1.0,
+            linestyle="none",
+            color=LOOKS[point.detector].colour,
+            zorder=5,
+        )
+    if known:
         axes.errorbar([], [], color=style.BLACK, linestyle="none", marker="+", markersize=7, label=PUBLISHED)
     axes.set_yscale("log")
     snrs = [*snrs_of(results, panel.case), *(snrs_of(results, panel.also) if panel.also else [])]
@@ -115,6 +115,16 @@ def _draw(axes: Axes, results: Results, panel: Panel) -> None:
         axes.set_xlim(min(snrs) - margin, max(snrs) + margin)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(which="major")
+
+
+def _published(results: Results, panel: Panel) -> list[Published]:
+    """The published points of the detectors that have a line, within the SNRs that were measured."""
+    lines = {name: rows_of(results, panel.case, name) for name in LOOKS}
+    return [
+        point
+        for point in panel.published()
+        if len(rows := lines[point.detector]) and rows["snr_db"].min() <= point.snr_db <= rows["snr_db"].max()
+    ]
 
 
 def _curve(axes: Axes, results: Results, case: str, name: str, look: Look) -> None:
@@ -251,7 +261,7 @@ def advantage(results: Results, case: str, better: str, worse: str, at: float) -
     rates = {float(row["snr_db"]): row["ser"] for _, row in rows_of(results, case, worse).iterrows()}
     points = []
     for snr_db, number in below_by_snr(results, case, better, worse):
-        if number.unit.endswith(f" {worse}"):
+        if number.unit == f"of the SER of {worse}":
             points.append((math.log(rates[snr_db] / at), number))
     higher = min((point for point in points if point[0] >= 0), key=lambda point: point[0], default=None)
     lower = max((point for point in points if point[0] <= 0), key=lambda point: point[0], default=None)

@@ -100,7 +100,7 @@ def same_loss(results: Results, name: str, other: str, because: str = "") -> Ver
 def factors_apart(results: Results, noisy: str, exact: str, name: str, other: str) -> list[Number]:
     """ln(1 + `FAR`) minus how far apart the logarithms of both factors are, at each SNR of both detectors."""
     numbers = []
-    learned = any(rows_of(results, noisy, each)["learned"].any() for each in (name, other))
+    learned = any(row["learned"] for each in (name, other) for _, row in rows_of(results, noisy, each).iterrows())
     factors = [_factors(results, noisy, exact, each) for each in (name, other)]
     for snr_db, (log_factor, variance) in factors[0].items():
         if snr_db in factors[1]:

@@ -86,7 +86,7 @@ def draw(results: Results) -> Figure:
     panels[0].set_ylabel("CPU time of one slot (µs)")
     panels[1].set_ylabel("time over that of OAMPNet-2")
     style.panel_letter(panels[0], "a", f"time, one thread, batches of {batch:g}")
-    style.panel_letter(panels[1], "b", "ratio" if len(reference) else "ratio: without OAMPNet-2, see the notes")
+    style.panel_letter(panels[1], "b", "ratio" if len(reference) else "ratio: no OAMPNet-2, see the table’s notes")
     for axes in panels:
         axes.set_xlabel("users")
         axes.set_yscale("log")

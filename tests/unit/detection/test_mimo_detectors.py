@@ -293,6 +293,25 @@ def test_options_import_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("form", ["real", "circular"])
+def test_a_list_brings_expectation_propagation_nearer_to_maximum_likelihood(form: str) -> None:
+    """With all four parts of two QPSK users undecided the list has every vector; the cavities are the other opinion."""
+    problem = MimoProblem(n_rx=3, n_tx=2, constellation="qpsk")
+    batch = slots(problem, 4000, snr_db=6.0)
+    exact = create_detector("sphere", problem)(batch.y, batch.h, batch.noise_variance).messages
+    alone, listed = [
+        (
+            create_detector("ep", problem, form=form, undecided=parts)(batch.y, batch.h, batch.noise_variance).messages
+            != exact
+        )
+        .sum(-1)
+        .double()
+        for parts in (0, 4)
+    ]
+    assert listed.mean() < 0.75 * alone.mean()
+    assert_fewer(listed, alone)
+
+
 def test_moments_of_square_qam_are_those_of_its_points() -> None:
     alphabet = Alphabet(MimoProblem(n_rx=1, n_tx=1, constellation="qam64").constellation)
     estimate = torch.randn(30, 5, dtype=torch.complex64, generator=torch.Generator().manual_seed(2))

@@ -28,6 +28,10 @@ def test_the_snr_follows_the_users_and_the_constellation_as_in_the_paper(constel
         ({"snr_db": (9, 3)}, r"found \[9.0, 3.0\]; allowed: from the lower to the higher"),
         ({"detector": "detnet", "n_tx": [8, 16]}, "found 2 numbers of users; allowed: one, as detector detnet"),
         ({"n_tx": []}, "at least 1 item"),
+        (
+            {"detector": {"name": "oampnet2", "checkpoint": "oampnet2-iid"}},
+            "found the checkpoint 'oampnet2-iid', but training starts from random weights; allowed: none",
+        ),
     ],
 )
 def test_what_does_not_fit_together_is_one_line(options, text):

@@ -11,7 +11,7 @@ import pytest
 from cellfree_sim.errors import UserError
 from cellfree_sim.scenario import load_scenario
 from cellfree_sim.scenario.schema import Scenario
-from cellfree_sim.scenario.uplink_checks import bursts_due
+from cellfree_sim.scenario.uplink_checks import bursts_due, services_share, uplink_link_share
 
 LOCAL = "{name: near, mec_share: 0.3}"
 CENTRAL = "{name: far, cooperation: centralized, mec_share: 0.4}"
@@ -24,6 +24,22 @@ REFUSED = {
     "uplink: {services: [{cooperation: centralized, mec_share: 1}]}": ("services", "found mec_share 1 in all at mbs"),
     "uplink: {services: [{stations: [sbs-0, sbs-7]}]}": ("stations", "found 'sbs-7'; allowed: sbs-0, sbs-1, sbs-2"),
     "uplink: {services: [{stations: [sbs-0, sbs-0]}]}": ("stations", "found 'sbs-0' for a second time"),
+    "uplink: {snr_db: [4, 8, 4.0]}": ("uplink.snr_db", "found 4 for a second time; allowed: each SNR once"),
+    "uplink: {services: [{name: a, mec_share: 0.6}, {name: b, stations: [sbs-1], mec_share: 0.6}]}": (
+        "services",
+        "found mec_share 1.2 in all at sbs-1; allowed: at most 1",
+    ),
+    "uplink: {services: [{name: a, cooperation: soft_fusion, mec_share: 0.6}, "
+    "{name: b, cooperation: centralized, mec_share: 0.6}]}": ("services", "found mec_share 1.2 in all at mbs"),
+    "network: {users: {count: 200}}\nbackhaul: {max_frame_bytes: 20000}\nuplink: {}\ndownlink: {algorithm: none}": (
+        "backhaul.max_frame_bytes",
+        "found 20000; allowed: more than 22400, a burst of one group of users",
+    ),
+    "network: {users: {count: 200}}\nbackhaul: {max_frame_bytes: 30000}\n"
+    "uplink: {services: [{cooperation: soft_fusion}]}\ndownlink: {algorithm: none}": (
+        "backhaul.max_frame_bytes",
+        "found 30000; allowed: more than 44800, the log-probabilities of a burst",
+    ),
     "uplink: {services: [{stations: []}]}": ("stations", "found an empty list"),
     "uplink:\n  services: [{name: far, cooperation: centralized}]\n"
     "  events: [{at_burst: 1, fail_service: {service: far, station: sbs-0}}]": ("station", "'sbs-0'; allowed: mbs"),
@@ -65,6 +81,29 @@ def test_training_has_what_services_leave_over(tmp_path: Path) -> None:
     assert scenario.link_share_left == 0.5
     alone = Scenario()
     assert (alone.flop_per_s_left("sbs-0"), alone.flop_per_s_left("mbs"), alone.link_share_left) == (1e11, 1e12, 1.0)
+
+
+def test_shares_of_services_at_different_stations_do_not_add_up() -> None:
+    apart = [{"name": f"at-{n}", "stations": [f"sbs-{n}"], "mec_share": 0.6} for n in range(2)]
+    scenario = Scenario.model_validate({"uplink": {"services": apart}})
+    assert [services_share(scenario, name) for name in ("sbs-0", "sbs-1", "sbs-2", "mbs")] == [0.6, 0.6, 0, 0]
+
+
+def test_frames_that_may_fit_are_not_refused() -> None:
+    small = {"network": {"users": {"count": 200}}, "backhaul": {"max_frame_bytes": 30000}}
+    small["downlink"] = {"algorithm": "none"}
+    soft = {"cooperation": "soft_fusion"}
+    for uplink in ({"services": [{**soft, "cluster": 1}]}, {"services": [{**soft, "precision": "int8"}]}):
+        Scenario.model_validate({**small, "uplink": uplink})
+    Scenario.model_validate({**small, "uplink": {"services": [soft], "activity": {"probability": 0.5}}})
+
+
+def test_the_backhaul_is_all_the_uplinks_where_nothing_is_trained() -> None:
+    shares = [
+        uplink_link_share(Scenario.model_validate({"downlink": {"algorithm": name}, "uplink": {"backhaul_share": 0.3}}))
+        for name in ("dmtssl", "none")
+    ]
+    assert shares == [0.3, 1.0]
 
 
 @pytest.mark.parametrize("bursts", [1, 7, 150, 1000])

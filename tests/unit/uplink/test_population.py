@@ -77,8 +77,18 @@ def test_users_of_their_own_activity() -> None:
     assert np.abs(counts / 400 - own).max() < 0.1
 
 
-def test_no_probability_is_above_one() -> None:
-    assert activity_probabilities(population(activity={"probability": 0.9, "spread": 1.0}), range(1000)).max() == 1.0
+def test_a_spread_keeps_the_mean() -> None:
+    """Uniform on 0.6 (1 +- 0.6): the mean of 1000 users has a standard error of 0.0066."""
+    own = activity_probabilities(population(activity={"probability": 0.6, "spread": 0.6}), range(1000))
+    assert 0.95 < own.max() < 0.96
+    assert own.mean() == pytest.approx(0.6, abs=4 * 0.0066)
+
+
+def test_a_spread_that_would_take_probabilities_above_one_is_refused_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "scenario.yaml").write_text("uplink:\n  activity: {probability: 0.8, spread: 0.5}\n")
+    says = r"scenario.yaml:2:\d+: uplink.activity.spread: found 0.5; allowed: at most 0.25, so that no user's"
+    with pytest.raises(UserError, match=says):
+        load_scenario(tmp_path / "scenario.yaml")
 
 
 def test_messages_are_uniform() -> None:
@@ -136,6 +146,31 @@ def test_a_trace_that_is_no_file_of_arrays_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"uplink.activity.trace: .*who.npz: cannot be read as .npz: ") as caught:
         transmissions(scenario, 0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trace_whose_content_is_damaged_is_one_line(tmp_path: Path) -> None:
+    """The header may be whole, and what follows it not."""
+    np.savez_compressed(tmp_path / "whole.npz", active=np.random.default_rng(1).random((2000, 4)) < 0.5)
+    data = bytearray((tmp_path / "whole.npz").read_bytes())
+    scenario = scenario_with_trace(tmp_path, active=np.ones((2000, 4), bool))
+    for damage in (b"\xff" * 40, b"\x00" * 40):
+        middle = len(data) // 2
+        (tmp_path / "who.npz").write_bytes(bytes(data[:middle] + damage + data[middle + 40 :]))
+        with pytest.raises(UserError, match=r"who.npz: cannot be read as .npz: \S") as caught:
+            transmissions(scenario, 0)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_trace_that_does_not_fit_is_told_with_its_line_before_anything_runs(tmp_path: Path) -> None:
+    for arrays, says in (
+        ({"active": np.ones((2, 5), bool)}, r"who.npz: found `active` bool \[2, 5\]; allowed: bool \[bursts, 4\]"),
+        ({"present": np.ones((2, 4), bool)}, r"who.npz: found no array `active`; allowed: .npz with"),
+    ):
+        with pytest.raises(UserError, match=r"scenario.yaml:4:\d+: uplink.activity.trace: .*" + says):
+            scenario_with_trace(tmp_path, **arrays)
+    (tmp_path / "who.npz").write_bytes(b"PK\x03\x04 but no more")
+    with pytest.raises(UserError, match=r"uplink.activity.trace: .*who.npz: cannot be read as .npz: "):
+        load_scenario(tmp_path / "scenario.yaml")
 
 
 def test_a_trace_that_is_not_there_is_named_with_its_line(tmp_path: Path) -> None:

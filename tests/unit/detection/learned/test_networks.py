@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cellfree_sim.detection import create_detector
-from cellfree_sim.detection.learned import expectation
-from cellfree_sim.detection.mimo.algorithms.common import real_form, statistics
+from cellfree_sim.detection.mimo.algorithms import listing
+from cellfree_sim.detection.mimo.algorithms.common import inverse_to_learn_through, real_form, statistics
 from cellfree_sim.scenario.extensions import DETECTORS
 from cellfree_sim.uplink import MimoProblem
 
@@ -48,6 +48,13 @@ def test_oampnet_before_training_is_oamp(slots, options):
 def test_epnet_without_what_it_learns_is_ep(slots):
     plain = create_detector("ep", PROBLEM, iterations=6, damping=0.5)(slots.y, slots.h, slots.noise_variance)
     found = scores(made("epnet", layers=6, undecided=0), slots)
+    torch.testing.assert_close(found.softmax(-1), plain.logits.exp(), rtol=0, atol=1e-3)
+
+
+def test_epnet_before_training_is_ep_with_a_list(slots):
+    options = {"iterations": 6, "damping": 0.5, "undecided": 5}
+    plain = create_detector("ep", PROBLEM, **options)(slots.y, slots.h, slots.noise_variance)
+    found = scores(made("epnet", layers=6, undecided=5), slots)
     torch.testing.assert_close(found.softmax(-1), plain.logits.exp(), rtol=0, atol=1e-3)
 
 
@@ -113,7 +120,7 @@ def test_the_gradient_of_the_inverse_is_that_of_autograd():
     root = torch.randn(4, 5, 5, dtype=torch.float64)
     matrix = (root @ root.mT + torch.eye(5)).requires_grad_()
     weights = torch.randn(4, 5, 5, dtype=torch.float64)
-    (ours,) = torch.autograd.grad((expectation._inverse(matrix) * weights).sum(), matrix)
+    (ours,) = torch.autograd.grad((inverse_to_learn_through(matrix) * weights).sum(), matrix)
     (theirs,) = torch.autograd.grad((torch.linalg.inv(matrix) * weights).sum(), matrix)
     torch.testing.assert_close(ours, theirs)
 
@@ -124,17 +131,17 @@ def test_the_list_holds_the_best_of_the_vectors_that_it_tries():
     slots = problem.sample(200, 4.0, generator=torch.Generator().manual_seed(4))
     known = real_form(statistics(slots.y, slots.h))
     covariance = torch.linalg.inv(known.gram + torch.eye(4))
-    ranked = expectation._ranked(
+    ranked = listing.ranked_by_list(
         known, slots.noise_variance, torch.zeros(200, 4), covariance, torch.randn(200, 4, 2), problem.levels, 4
     )
     best = create_detector("sphere", problem)(slots.y, slots.h, slots.noise_variance).messages
     points = problem.constellation[best]
     parts = torch.cat([points.real, points.imag], dim=-1)
     assert torch.equal(problem.levels[ranked.argmax(-1)], parts)
-    assert ranked.max() == 0 and ranked.min() >= -expectation.UNLISTED
+    assert ranked.max() == 0 and ranked.min() >= -listing.UNLISTED
     vectors = problem.levels[torch.cartesian_prod(*[torch.arange(2)] * 4)]
     symbols = torch.complex(vectors[:, :2], vectors[:, 2:])
     energies = (slots.y.unsqueeze(1) - symbols @ slots.h.mT).abs().square().sum(-1)
     lacking = (energies - energies.amin(1, keepdim=True)) / slots.noise_variance.unsqueeze(-1)
     first_low = lacking[:, vectors[:, 0] == problem.levels[0]].amin(1)
-    torch.testing.assert_close(ranked[:, 0, 0], -first_low.clamp_max(expectation.UNLISTED), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(ranked[:, 0, 0], -first_low.clamp_max(listing.UNLISTED), atol=1e-3, rtol=1e-3)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from uplink_support import FLOPS_PER_ENTRY, Textbook, make_scenario, rows_of, st
 from cellfree_sim.backhaul import Books
 from cellfree_sim.detection import create_detector
 from cellfree_sim.detection.serving import receiver, requests
-from cellfree_sim.detection.serving.deployment import InlineUplink
-from cellfree_sim.errors import UserError
+from cellfree_sim.detection.serving.cases import Case
+from cellfree_sim.detection.serving.deployment import InlineUplink, service_problem
+from cellfree_sim.detection.serving.reports import Report
+from cellfree_sim.errors import DetectorError, UserError
 from cellfree_sim.network import build_network
+from cellfree_sim.results.state import unpack_state
+from cellfree_sim.scenario.uplink import Service
 from cellfree_sim.uplink import MimoProblem
 from cellfree_sim.uplink.population import transmissions
 
@@ -85,7 +90,11 @@ def test_the_bits_of_a_run_do_not_depend_on_where_it_is_cut() -> None:
     in_parts = [row for until in (1, 2, 7, 16, 29, 40) for row in rows_of(cut, until)]
     assert same(in_parts, at_once)
     assert cut.facts() == whole.facts()
-    assert books_of(cut).totals() == books_of(whole).totals()
+    found, expected = (books_of(uplink).take_rows() for uplink in (cut, whole))
+    for columns in (found, expected):  # frames with their sequence numbers, in an order of their own
+        names = ("sender", "receiver", "sequence", "kind", "step", "bytes", "sent_s", "arrival_s")
+        columns["frames"] = sorted(zip(*(columns[name] for name in names), strict=True))
+    assert found["frames"] == expected["frames"]
 
 
 @pytest.mark.parametrize("at", [3, 16, 39])
@@ -150,7 +159,7 @@ def test_the_books_balance_and_the_rows_have_their_bytes() -> None:
 
 
 def test_the_times_of_one_burst_are_those_of_a_calculation_by_hand() -> None:
-    """Capacity 1e8 bit/s, of which half is the uplink's; 0.5 ms latency; batches of one, at once."""
+    """Capacity 1e8 bit/s, all of it the uplink's where nothing is trained; 0.5 ms latency; batches of one, at once."""
     options = {"queue": {"batch": 1}, "mec_share": 0.25}
     three = services("local", "soft_fusion", "centralized", **options)
     uplink = started(make_scenario(uplink={"bursts": 1, "services": three}))
@@ -159,7 +168,7 @@ def test_the_times_of_one_burst_are_those_of_a_calculation_by_hand() -> None:
     size = dict(zip(frames["kind"], frames["bytes"], strict=True))  # names of stations and services have one length
 
     def over_the_link_s(kind: str) -> float:
-        return 8 * size[kind] / 5e7 + 0.5e-3
+        return 8 * size[kind] / 1e8 + 0.5e-3
 
     at_station_s = FLOPS_PER_ENTRY * 5 * 4 * 6 / (0.25 * SBS_FLOP_PER_S)
     adding_s = 3 * 6 * 5 * 4 / (0.25 * MBS_FLOP_PER_S)
@@ -183,7 +192,56 @@ def test_a_slow_backhaul_makes_them_wait_in_front_of_the_link() -> None:
     frames = books_of(slow).take_rows()
     (size,) = {n for kind, n in zip(frames["kind"], frames["bytes"], strict=True) if kind == "received_signal"}
     waits = np.diff([row["backhaul_s"] for row in late])
-    assert waits == pytest.approx(8 * size / 5e5 - 2e-3)  # half of 1e6 bit/s; a burst every 2 ms
+    assert waits == pytest.approx(8 * size / 1e6 - 2e-3)  # a burst every 2 ms
+
+
+@pytest.mark.parametrize("way", ["soft_fusion", "centralized"])
+def test_a_backhaul_that_cannot_carry_it_holds_no_more_than_a_queue(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A frame of 0.5 kB and more takes 40 ms at 1e5 bit/s; a burst comes every 2 ms."""
+    one = {"bursts": 100, "services": services(way, queue={"batch": 1, "capacity": 4})}
+    scenario = make_scenario(backhaul={"capacity_bps": 1e5}, uplink=one)
+    uplink, cut = started(scenario), started(scenario)
+    with caplog.at_level(logging.WARNING):
+        rows = rows_of(uplink, 80)
+    held = unpack_state(uplink.states()["uplink/mbs"])
+    assert 0 < len(held["frames"]) <= 3 * 4
+    assert len([line for line in caplog.messages if "holds too many of its frames" in line]) == 3
+    rows += rows_of(uplink)
+    assert same([row for until in (5, 33, 100) for row in rows_of(cut, until)], rows)
+    assert books_of(uplink).balanced
+    served = [row for row in rows if row["refused"] == 0]
+    assert 0 < len(served) < 20
+    for row in rows:
+        assert row["blocks"] + row["undecided"] == 6
+        assert row["slots"] == (5 if row["blocks"] else 0)
+    facts = uplink.facts()["services"][0]
+    assert facts["slots"] == 5 * sum(row["blocks"] > 0 for row in rows) < 500
+    assert facts["slots_per_second"] == facts["slots"] / uplink.facts()["simulated_seconds"]
+
+
+def test_a_central_burst_that_one_station_misses_is_decided_and_not_refused() -> None:
+    sent, refused = (Report(0, 0, outcome, "", 0.0) for outcome in ("sent", "refused"))
+    central = Service(cooperation="centralized")
+
+    def count(*reports: Report, at_mbs: int = 0) -> int:
+        found: int = Case(0, 0, 0, reports=dict(enumerate(reports)), refused=at_mbs).row(central, 0.0)["refused"]
+        return found
+
+    assert [count(sent, refused), count(refused, refused), count(sent, refused, at_mbs=1), count()] == [0, 1, 1, 0]
+
+
+def test_a_swap_to_what_cannot_serve_is_told_before_bursts_begin() -> None:
+    events = [{"at_burst": 3, "swap_detector": {"service": "local", "detector": {"name": "oampnet2"}}}]
+    scenario = make_scenario(uplink={"events": events})
+    with pytest.raises(DetectorError, match=r"^uplink.events.0.swap_detector: service 'local': detector 'oampnet2': "):
+        started(scenario)
+
+
+def test_a_service_is_made_for_the_users_of_a_trace(tmp_path: Path) -> None:
+    np.savez(tmp_path / "who.npz", active=np.array([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]], bool))
+    scenario = make_scenario(uplink={"activity": {"trace": str(tmp_path / "who.npz")}})
+    assert service_problem(scenario, "local").n_tx == 3
+    assert service_problem(make_scenario(uplink={"activity": {"probability": 0.7}}), "local").n_tx == 4
 
 
 def test_what_a_busy_service_refuses_is_said_and_counted(caplog: pytest.LogCaptureFixture) -> None:

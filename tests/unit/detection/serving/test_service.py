@@ -129,6 +129,18 @@ def test_flops_are_those_of_the_detector_and_linear_in_slots() -> None:
     assert services.flops("a", 6, 8, 4) == 6 * services.flops("a", 1, 8, 4)
 
 
+def test_a_learned_detector_keeps_the_shipped_weights_of_what_the_service_is_for() -> None:
+    """oampnet2-iid was trained with 16 to 40 users; its weights depend on no number of them."""
+    problem = MimoProblem(n_rx=64, n_tx=16, constellation="qam16")
+    service = DetectionService("edge", create_detector("oampnet2", problem).options, problem)
+    for users in (16, 14):
+        y, h, noise = request_of(2, problem.changed(n_tx=users))
+        assert service.detect(y, h, noise).shape == (2, users, 16)
+    assert service.options.checkpoint is None  # as it was asked for
+    with pytest.raises(DetectorError, match=r"service 'edge': .*found none that was trained for n_rx 8"):
+        DetectionService("edge", service.options, problem.changed(n_rx=8, n_tx=4))
+
+
 def test_services_by_name() -> None:
     services = LocalServices({"a": options("mf"), "b": options("ep")}, {"a": PROBLEM, "b": PROBLEM})
     assert not np.array_equal(services.detect("a", *request_of()), services.detect("b", *request_of()))
