@@ -205,7 +205,8 @@ def test_ctrl_c_gives_up_waiting_and_not_the_command(start: Callable[..., Any], 
 
     controller = start("one")
     code = f"""if True:
-        import sys
+        import signal, sys
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
         from agents import remote
         from cellfree_sim.cli import live, main
         live._order = (lambda order: lambda a, r: order(a, {{"command": "wait"}}))(live._order)
