@@ -7,8 +7,7 @@ machines without Ray. Stations take their turns in roster order.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.network import build_network
 from cellfree_sim.progress import progress_over_splits
 from cellfree_sim.results.state import pack_state, unpack_state
+from cellfree_sim.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,14 +54,14 @@ class InlineEngine:
 
     def start(self, on_channels: ChannelProgress) -> None:
         """See `Engine.start`."""
-        with _one_torch_thread():
+        with one_torch_thread():
             for name, station in self.stations.items():
                 station.prepare(progress_over_splits(self._scenario, partial(on_channels, name)))
             self._admit(0)
 
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Engine.advance`."""
-        with _one_torch_thread(), deferred_interrupts() as interrupted:
+        with one_torch_thread(), deferred_interrupts() as interrupted:
             try:
                 while not interrupted() and self._play_round(until):
                     on_rows(self.coordinator.drain_metrics())
@@ -75,20 +75,20 @@ class InlineEngine:
     def validate(self) -> Rows:
         """See `Engine.validate`."""
         exchange = Round("validation", self._step())
-        with _one_torch_thread():
+        with one_torch_thread():
             self._exchange(exchange, {name: station.upload(exchange) for name, station in self._roster().items()})
         return self.coordinator.drain_metrics()
 
     def measure(self) -> Rows:
         """See `Engine.measure`."""
-        with _one_torch_thread():
+        with one_torch_thread():
             uploads = {name: station.measure("test") for name, station in self._roster().items()}
             self._exchange(Round("test", self._step()), uploads)
         return self.coordinator.drain_metrics()
 
     def measure_references(self, on_progress: Callable[[str, int, int], None]) -> None:
         """See `Engine.measure_references`."""
-        with _one_torch_thread():
+        with one_torch_thread():
             self.coordinator.measure_references(on_progress)
 
     def test_rates(self) -> dict[str, NDArray[np.float64]]:
@@ -136,7 +136,7 @@ class InlineEngine:
 
     def transfer(self, donor: str, receiver: str) -> tuple[int, int]:
         """See `Engine.transfer`."""
-        with _one_torch_thread():
+        with one_torch_thread():
             bundle = self.stations[donor].send_model(receiver)
             self.stations[receiver].absorb(self.coordinator.relay(bundle))
         return payload_and_frame_bytes(bundle)
@@ -144,7 +144,7 @@ class InlineEngine:
     def reconfigure(self, network: Network, step: int) -> None:
         """See `Engine.reconfigure`."""
         before, self._network = self._network, network
-        with _one_torch_thread():
+        with one_torch_thread():
             self.coordinator.reconfigure(network)
             for station in self.stations.values():
                 station.reconfigure(network, step, self.coordinator.now_s)
@@ -227,7 +227,7 @@ class InlineEngine:
 
     def _create(self, network: Network, name: str) -> None:
         self.stations[name] = self._algorithm.station(self._context(network), name)
-        with _one_torch_thread():
+        with one_torch_thread():
             self.stations[name].prepare()
 
     def _admit(self, step: int) -> None:
@@ -243,16 +243,3 @@ class InlineEngine:
     def _exchange(self, exchange: Round, uploads: Mapping[str, bytes]) -> None:
         for name, answer in self.coordinator.close(exchange, uploads).items():
             self.stations[name].absorb(answer)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """The thread count decides the order of sums, and so the bits."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

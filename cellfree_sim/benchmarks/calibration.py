@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.errors import DetectorError
+from cellfree_sim.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from cellfree_sim.detection import Detector
@@ -41,15 +42,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
     Further keys: expected, standard_error, z, slots, errors.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         slots = QUICK_SLOTS if quick else SLOTS
         return [*against_published(slots), *against_closed_forms(slots), *against_sionna(slots // 10)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def against_published(slots: int) -> Iterator[dict[str, Any]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.errors import DetectorError
+from cellfree_sim.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,15 +59,9 @@ def run(quick: bool) -> list[dict[str, Any]]:
     Further keys: batch, other (the other's vectors per CPU-second), ser and other_ser on the slots that the other got
     (the plain one gets some of the batch), ser on the whole batch where there is no other.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         turns = 2 if quick else 7
         return [row for users, snr_db in USERS.items() for one in CONTESTS for row in _rows(one, users, snr_db, turns)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _rows(contest: Contest, users: int, snr_db: float, turns: int) -> list[dict[str, Any]]:

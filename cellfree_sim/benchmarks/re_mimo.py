@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.threads import one_torch_thread
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -37,17 +39,13 @@ def run(quick: bool) -> list[dict[str, Any]]:
     from cellfree_sim.detection.mimo.re_mimo import ReMimoOptions
     from cellfree_sim.uplink.mimo import MimoProblem
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         big = MimoProblem(n_rx=64, n_tx=32, correlation=0.7, correlated="receive")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             options = ReMimoOptions(inputs="gradient", width=128, blocks=2 if quick else 12, heads=8)
             rows = _rows("width 128, untrained", options, options.network(big), big, 16.0, quick)
         return rows + _shipped(quick)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _shipped(quick: bool) -> list[dict[str, Any]]:

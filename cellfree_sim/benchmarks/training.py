@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.benchmarks.messaging import round_trips
 from cellfree_sim.cpu_time import cpu_seconds
+from cellfree_sim.threads import one_torch_thread
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
@@ -29,14 +30,8 @@ POLICIES = ("dense", "set")
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """See `cellfree_sim.benchmarks`."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         return [row for policy in POLICIES for row in _compare(policy, *((5, 3) if quick else (15, 7)))]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _scenario(policy: str, steps: int) -> Scenario:

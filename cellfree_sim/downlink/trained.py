@@ -11,24 +11,23 @@ serves any station ("shared"), one for each station ("stations", by their names)
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import msgpack
 import numpy as np
 
-from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array, unpack_array
+from cellfree_sim.backhaul.arrays import unpack_array
+from cellfree_sim.backhaul.sealed import Seal, packed_array
 from cellfree_sim.downlink.policy import policy_shape
-from cellfree_sim.errors import FrameError, ScenarioError
+from cellfree_sim.errors import ScenarioError
 from cellfree_sim.registry import MisfitError
 from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
     from torch import nn
@@ -42,9 +41,7 @@ KINDS: tuple[Kind, ...] = ("shared", "stations", "central")
 SUFFIX = ".policy"
 SHARED = "all"  # the name of the one network that serves any station
 MAX_BYTES = 512 * 2**20
-_MAGIC = b"cellfree-policy "
-_VERSION = 1
-_DIGEST_BYTES = 32
+_SEAL = Seal("cellfree-policy", 1, "trained policy", ScenarioError)
 _SHIPPED = Path(__file__).parents[1] / "trained_policies"
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
 _RUN_FILES = ("scenario.yaml", "run.log")
@@ -95,9 +92,11 @@ class TrainedPolicy:
     def to_bytes(self) -> bytes:
         """The file."""
         body = {field.name: getattr(self, field.name) for field in fields(self)}
-        body["networks"] = {name: _packed(weights) for name, weights in self.networks.items()}
-        packed: bytes = msgpack.packb(body)
-        return _MAGIC + f"{_VERSION}\n".encode() + hashlib.sha256(packed).digest() + packed
+        body["networks"] = {
+            name: {key: packed_array(key, array) for key, array in weights.items()}
+            for name, weights in self.networks.items()
+        }
+        return _SEAL.closed(body)
 
     def network_of(self, station: str, stations: list[str]) -> Weights | None:
         """The weights for a station of a scenario with `stations`; None for one that came later, and has none here.
@@ -267,35 +266,9 @@ def _misfit(text: str) -> MisfitError:
     return MisfitError(("downlink", "policy", "trained"), text)
 
 
-def _packed(weights: Mapping[str, NDArray[Any]]) -> dict[str, msgpack.ExtType]:
-    packed = {}
-    for name, array in weights.items():
-        head, raw = pack_array(name, array, "float32")
-        packed[name] = msgpack.ExtType(ARRAY_CODE, head[6:] + raw.tobytes())
-    return packed
-
-
 @lru_cache(maxsize=8)
 def _read(path: Path, changed_ns: int, size: int) -> TrainedPolicy:
-    data = path.read_bytes()
-    line, _, rest = data[:64].partition(b"\n")
-    if not line.startswith(_MAGIC) or not rest:
-        raise ScenarioError(f"found '{path.name}', which is no trained policy")
-    version = line.removeprefix(_MAGIC).decode("ascii", "replace")
-    if version != str(_VERSION):
-        raise ScenarioError(f"found '{path.name}' of format {on_one_line(version)}; allowed: format {_VERSION}")
-    start = len(line) + 1
-    digest, body = data[start : start + _DIGEST_BYTES], data[start + _DIGEST_BYTES :]
-    if hashlib.sha256(body).digest() != digest:
-        raise ScenarioError(f"found '{path.name}', which is damaged: its content does not match its checksum")
-    try:
-        return _from_body(msgpack.unpackb(body))
-    except (
-        *(ValueError, TypeError, KeyError, AttributeError, OverflowError),
-        *(RecursionError, FrameError, msgpack.UnpackException),
-    ) as error:
-        reason = on_one_line(str(error), 120)
-        raise ScenarioError(f"found '{path.name}', which is no trained policy: {reason}") from None
+    return _SEAL.opened(path, _from_body)
 
 
 def _from_body(body: dict[str, Any]) -> TrainedPolicy:

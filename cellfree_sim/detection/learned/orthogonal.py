@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cellfree_sim.detection.mimo.algorithms.common import LEAST_VARIANCE, Alphabet, apply, statistics
-from cellfree_sim.detection.mimo.algorithms.message_passing import JUST_SEEN
+from cellfree_sim.detection.mimo.algorithms.common import LEAST_VARIANCE, Alphabet
+from cellfree_sim.detection.mimo.algorithms.message_passing import OrthogonalFilters
 
 
 class OrthogonalNet(nn.Module):
@@ -39,25 +39,13 @@ class OrthogonalNet(nn.Module):
     def forward(self, y: Tensor, h: Tensor, noise_variance: Tensor) -> list[Tensor]:
         """Scores [S, N, M] of each layer; without a gradient only those of the last one."""
         alphabet = self._alphabet.to(y.device)
-        gram, matched = statistics(y, h)
-        value, vector = torch.linalg.eigh(gram)
-        value = value.clamp_min(0)
-        seen = value > JUST_SEEN * value[:, -1:]
-        received = apply(vector.mH, matched)
-        root = torch.where(seen, value, 1).sqrt()
-        noise = noise_variance.unsqueeze(-1)
-        dimensions = seen.sum(dim=-1, keepdim=True)
-        energy = value.sum(dim=-1, keepdim=True)
-        mean = torch.zeros_like(matched)
+        filters = OrthogonalFilters(y, h, noise_variance)
+        mean, noise, value = filters.zero, filters.noise, filters.value
         scores = []
         last = len(self.gamma) - 1
         for layer in range(last + 1):
-            residual = received - value * apply(vector.mH, mean)
-            left = torch.where(seen, residual / root, 0).abs().square().sum(dim=-1, keepdim=True)
-            spread = ((left - dimensions * noise) / energy).clamp_min(LEAST_VARIANCE)
-            weight = spread / (spread * value + noise)
-            weight = weight / (weight * value).mean(dim=-1, keepdim=True)
-            estimate = mean + self.gamma[layer] * apply(vector, weight * residual)
+            correction, weight, spread = filters.around(mean)
+            estimate = mean + self.gamma[layer] * correction
             passed = self.theta[layer] * weight * value
             leak = self.theta[layer].square() * noise * weight.square() * value
             error = (spread * (1 - passed).square() + leak).mean(dim=-1, keepdim=True)

@@ -10,7 +10,6 @@ but it cannot run code.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from dataclasses import dataclass, fields
@@ -18,12 +17,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgpack
 import numpy as np
 from pydantic import ValidationError
 
-from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array, unpack_array
-from cellfree_sim.errors import DetectorError, FrameError
+from cellfree_sim.backhaul.arrays import unpack_array
+from cellfree_sim.backhaul.sealed import Seal, packed_array
+from cellfree_sim.errors import DetectorError
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 from cellfree_sim.scenario.training import DetectorTraining
@@ -45,9 +44,7 @@ SMALL = 10_000
 MAX_BYTES = 512 * 2**20
 NEAR = 0.0501
 """A detector also serves correlations that differ by so much from those that it was trained with."""
-_MAGIC = b"cellfree-detector "
-_VERSION = 1
-_DIGEST_BYTES = 32
+_SEAL = Seal("cellfree-detector", 1, "trained detector", DetectorError)
 _SHIPPED = Path(__file__).parents[2] / "trained_detectors"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
@@ -88,8 +85,7 @@ class TrainedDetector:
         body = {field.name: getattr(self, field.name) for field in fields(self)}
         body["training"] = self.training.model_dump(mode="json")
         body["weights"] = {name: _packed(name, array, self.parameters) for name, array in self.weights.items()}
-        packed: bytes = msgpack.packb(body)
-        return _MAGIC + f"{_VERSION}\n".encode() + hashlib.sha256(packed).digest() + packed
+        return _SEAL.closed(body)
 
     def misfit(self, problem: MimoProblem) -> str | None:
         """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None.
@@ -273,33 +269,14 @@ def _in_words(problem: MimoProblem) -> str:
     return f"n_rx {problem.n_rx}, n_tx {problem.n_tx}, {problem.modulation}, {fading}"
 
 
-def _packed(name: str, array: NDArray[Any], parameters: int) -> msgpack.ExtType:
+def _packed(name: str, array: NDArray[Any], parameters: int) -> Any:
     half = parameters > SMALL and array.dtype == np.float32 and bool((np.abs(array) <= _LARGEST_HALF).all())
-    head, raw = pack_array(name, array, "float16" if half else "float32")
-    return msgpack.ExtType(ARRAY_CODE, head[6:] + raw.tobytes())
+    return packed_array(name, array, "float16" if half else "float32")
 
 
 @lru_cache(maxsize=32)
 def _read(path: Path, changed_ns: int, size: int) -> TrainedDetector:
-    data = path.read_bytes()
-    line, _, rest = data[:64].partition(b"\n")
-    if not line.startswith(_MAGIC) or not rest:
-        raise DetectorError(f"found '{path.name}', which is no trained detector")
-    version = line.removeprefix(_MAGIC).decode("ascii", "replace")
-    if version != str(_VERSION):
-        raise DetectorError(f"found '{path.name}' of format {on_one_line(version)}; allowed: format {_VERSION}")
-    start = len(line) + 1
-    digest, body = data[start : start + _DIGEST_BYTES], data[start + _DIGEST_BYTES :]
-    if hashlib.sha256(body).digest() != digest:
-        raise DetectorError(f"found '{path.name}', which is damaged: its content does not match its checksum")
-    try:
-        return _from_body(msgpack.unpackb(body))
-    except (
-        *(ValueError, TypeError, KeyError, AttributeError, OverflowError),
-        *(RecursionError, FrameError, msgpack.UnpackException),
-    ) as error:
-        reason = on_one_line(str(error), 120)
-        raise DetectorError(f"found '{path.name}', which is no trained detector: {reason}") from None
+    return _SEAL.opened(path, _from_body)
 
 
 def _from_body(body: dict[str, Any]) -> TrainedDetector:

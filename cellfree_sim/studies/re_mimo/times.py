@@ -13,6 +13,7 @@ from cellfree_sim.studies.plots import legend_below
 from cellfree_sim.studies.re_mimo.curves import LOOKS
 from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import ERRORS, Number, Verdict, positive
+from cellfree_sim.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,20 +37,17 @@ def evaluate(scenario: Scenario) -> list[Row]:
     """
     import torch
 
-    link, threads = link_of(scenario), torch.get_num_threads()
+    link = link_of(scenario)
     problem = problem_of(link)
     ready, rows = prepared(link, problem)
     slots = problem.sample(link.batch, link.snr_db[0], generator=torch.Generator().manual_seed(scenario.seed))
-    torch.set_num_threads(1)
-    try:
+    with one_torch_thread():
         times: dict[str, list[float]] = {label: [] for label in ready}
         for turn in range(TURNS + 1):
             for label, detector in ready.items():
                 taken = _cpu_us(detector, slots)
                 if turn:  # the first one warms up
                     times[label].append(taken)
-    finally:
-        torch.set_num_threads(threads)
     return rows + [
         {"algorithm": label, "learned": is_learned(link, label), "batch": link.batch, **_median(found)}
         for label, found in times.items()

@@ -68,33 +68,54 @@ def amp(
     return alphabet.scores(mean + residual, (noise * (1 + excess)).expand_as(mean.real))
 
 
+class OrthogonalFilters:
+    """The LMMSE filters of orthogonal AMP for all iterations, from one eigendecomposition G = V diag(l) V^H.
+
+    There the filter for symbols of error variance v is w = v / (v l + s), scaled to mean(w l) = 1. v is measured, from
+    the energy that x leaves of y within the range of H, which float32 can tell even where it is far below the energy
+    of y.
+
+    Attributes:
+        value: l, [S, N].
+        noise: s, [S, 1].
+        zero: no symbol at all, complex64 [S, N].
+    """
+
+    def __init__(self, y: Tensor, h: Tensor, noise_variance: Tensor) -> None:
+        gram, matched = statistics(y, h)
+        value, self._vector = torch.linalg.eigh(gram)
+        self.value = value.clamp_min(0)
+        self.noise = noise_variance.unsqueeze(-1)
+        self.zero = torch.zeros_like(matched)
+        self._seen = self.value > JUST_SEEN * self.value[:, -1:]
+        self._received = apply(self._vector.mH, matched)
+        self._root = torch.where(self._seen, self.value, 1).sqrt()
+        self._dimensions = self._seen.sum(dim=-1, keepdim=True)
+        self._energy = self.value.sum(dim=-1, keepdim=True)
+
+    def around(self, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """V w (V^H u - l V^H x) for x = `mean` [S, N], the weights w [S, N], and the error variance v of x [S, 1]."""
+        residual = self._received - self.value * apply(self._vector.mH, mean)
+        left = torch.where(self._seen, residual / self._root, 0).abs().square().sum(dim=-1, keepdim=True)
+        spread = ((left - self._dimensions * self.noise) / self._energy).clamp_min(LEAST_VARIANCE)
+        weight = spread / (spread * self.value + self.noise)
+        weight = weight / (weight * self.value).mean(dim=-1, keepdim=True)
+        return apply(self._vector, weight * residual), weight, spread
+
+
 def oamp(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet, *, iterations: int) -> Tensor:
     """Orthogonal AMP (Ma and Ping) with LMMSE filters and the posterior mean, the form that OAMPNet unfolds.
 
-    One eigendecomposition G = V diag(l) V^H serves all iterations: there the filter for symbols of error variance v is
-    w = v / (v l + s), scaled to mean(w l) = 1, and the estimate x + V w (V^H u - l V^H x) has the error variance
-    mean((1 - w l)^2) v + mean(w^2 l) s. v is measured, from the energy that x leaves of y within the range of H, which
-    float32 can tell even where it is far below the energy of y.
+    The estimate x + V w (V^H u - l V^H x) has the error variance mean((1 - w l)^2) v + mean(w^2 l) s; see
+    `OrthogonalFilters` for V, w, l and v.
     """
-    gram, matched = statistics(y, h)
-    value, vector = torch.linalg.eigh(gram)
-    value = value.clamp_min(0)
-    seen = value > JUST_SEEN * value[:, -1:]
-    received = apply(vector.mH, matched)
-    root = torch.where(seen, value, 1).sqrt()
-    noise = noise_variance.unsqueeze(-1)
-    dimensions = seen.sum(dim=-1, keepdim=True)
-    energy = value.sum(dim=-1, keepdim=True)
-    mean = torch.zeros_like(matched)
+    filters = OrthogonalFilters(y, h, noise_variance)
+    mean, noise = filters.zero, filters.noise
     estimate, error = mean, mean.real
     for step in range(iterations):
-        residual = received - value * apply(vector.mH, mean)
-        left = torch.where(seen, residual / root, 0).abs().square().sum(dim=-1, keepdim=True)
-        spread = ((left - dimensions * noise) / energy).clamp_min(LEAST_VARIANCE)
-        weight = spread / (spread * value + noise)
-        weight = weight / (weight * value).mean(dim=-1, keepdim=True)
-        estimate = mean + apply(vector, weight * residual)
-        passed = weight * value
+        correction, weight, spread = filters.around(mean)
+        estimate = mean + correction
+        passed = weight * filters.value
         error = (spread * (1 - passed).square() + noise * weight * passed).mean(dim=-1, keepdim=True)
         error = error.clamp_min(LEAST_VARIANCE).expand_as(mean.real)
         if step < iterations - 1:
