@@ -129,12 +129,12 @@ def _row(
     trials: float = math.inf,
 ) -> dict[str, Any]:
     """What is expected has an `error`, and was itself measured with so many `trials`."""
-    from cellfree_sim.uplink import error_rates
+    from cellfree_sim.uplink import MimoProblem, error_rates
 
-    batch = 1000 if detector.problem.n_tx > 1 else 20_000
-    rate = error_rates(
-        detector.problem, detector, snr_db, slots_max=slots, target_errors=None, seed=SEED, batch=batch
-    ).ser
+    problem = detector.problem
+    assert isinstance(problem, MimoProblem)
+    batch = 1000 if problem.n_tx > 1 else 20_000
+    rate = error_rates(problem, detector, snr_db, slots_max=slots, target_errors=None, seed=SEED, batch=batch).ser
     # Where both are measurements of `expected`, and users of a slot err together in both alike.
     scatter = math.sqrt(expected * (1 - expected) * rate.design_effect * (1 / rate.trials + 1 / trials))
     return {

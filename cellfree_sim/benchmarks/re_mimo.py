@@ -51,6 +51,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
 def _shipped(quick: bool) -> list[dict[str, Any]]:
     from cellfree_sim.detection.learned.trained import load, read_trained, shipped_detectors
     from cellfree_sim.detection.mimo.re_mimo import ReMimoOptions
+    from cellfree_sim.scenario.training import MimoTraining
     from cellfree_sim.uplink.mimo import MimoProblem
 
     rows = []
@@ -59,6 +60,7 @@ def _shipped(quick: bool) -> list[dict[str, Any]]:
         if trained.detector != "re-mimo":
             continue
         made = trained.training
+        assert isinstance(made, MimoTraining)
         problem = MimoProblem(
             n_rx=made.n_rx,
             n_tx=max(made.n_tx),

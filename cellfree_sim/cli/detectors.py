@@ -20,7 +20,7 @@ examples:
   cellfree detectors show epnet-receive                      what it was trained on, and its training curve
   cellfree train detectors/epnet-receive --out my.detector   one of your own, for the option 'checkpoint'
 """
-_COLUMNS = ("name", "detector", "n_rx", "n_tx", "constellation", "channel", "parameters", "bytes")
+_COLUMNS = ("name", "family", "detector", "problem", "sizes", "channel", "parameters", "bytes")
 _CURVE_ROWS = 20
 
 
@@ -70,17 +70,11 @@ def _printable(text: str) -> str:
 
 
 def _about(trained: TrainedDetector, path: Path) -> dict[str, Any]:
-    made = trained.training
-    channel = "i.i.d." if made.channel == "rayleigh" else "no fading"
-    if made.correlated != "none":
-        channel = f"{made.correlated} correlation {_range(made.correlation)}"
     return {
+        "family": trained.family,
         "detector": trained.detector,
         "options": ", ".join(f"{key} {value}" for key, value in trained.options.items()),
-        "n_rx": made.n_rx,
-        "n_tx": _range(made.n_tx),
-        "constellation": made.constellation,
-        "channel": channel,
+        **trained.curriculum.facts(),
         "seed": trained.seed,
         "iterations": trained.iterations,
         "parameters": trained.parameters,
@@ -88,8 +82,3 @@ def _about(trained: TrainedDetector, path: Path) -> dict[str, Any]:
         "made by": ", ".join(f"{key} {value}" for key, value in trained.versions.items()),
         "file": str(path),
     }
-
-
-def _range(values: list[Any]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"

@@ -1,6 +1,7 @@
 """What a detector is: options registered under a name, bound to a problem, called with what was received.
 
-A detector is one module in `cellfree_sim.detection.mimo`, with a class of options and the decorator of the registry:
+A detector is one module in `cellfree_sim.detection.mimo` (or `noma`, or `mmtc`: the families of problems), with a class
+of options and the decorator of the registry of its family:
 
     @DETECTORS.register
     class Matched(DetectorOptions):
@@ -8,7 +9,8 @@ A detector is one module in `cellfree_sim.detection.mimo`, with a class of optio
 
         def build(self, problem: MimoProblem) -> Algorithm: ...
 
-`build` returns any function of (y, h, noise_variance) with a `Detection`; `Detector` checks what goes into it.
+`build` returns any function of (y, h, noise_variance) with a `Detection`; `Detector` checks what goes into it. Shapes
+are those of the family: for `mimo` y [S, R], h [S, R, N]; for the others see their problems.
 
 Shape letters: S slots, R receive antennas, N users, M messages of a user, K bits of a message.
 
@@ -30,10 +32,11 @@ from cellfree_sim.registry import Named
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.registry import Registry
+    from cellfree_sim.uplink.problem import Family, Problem
 
-Algorithm: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Detection]"
-"""Function of y [S, R] complex64, h [S, R, N] complex64 and noise variance [S] float32, all checked, S >= 1."""
+Algorithm: TypeAlias = "Callable[[Tensor, Any, Tensor], Detection]"
+"""Function of y complex64, h (of a family's type, a tensor or None) and noise variance [S] float32; checked, S >= 1."""
 
 HARD_ERROR = 1e-3
 """Probability that `Detection.hard` gives to all messages that were not decided for, together."""
@@ -94,14 +97,14 @@ class Detection:
 
 
 class DetectorOptions(Named):
-    """Options of a detector. Registered in `DETECTORS`."""
+    """Options of a detector. Registered with the detectors of its family (`cellfree_sim.scenario.extensions`)."""
 
     overloaded: ClassVar[bool] = True
     """Whether it can serve more users than there are receive antennas."""
 
     @abstractmethod
-    def build(self, problem: MimoProblem) -> Algorithm:
-        """The detector for the constellation of `problem`, for any number of slots, antennas and users.
+    def build(self, problem: Any) -> Algorithm:
+        """The detector for `problem` of its family: any number of slots; for MIMO, of antennas and users, too.
 
         Raises `DetectorError` where it cannot serve the problem.
         """
@@ -110,11 +113,11 @@ class DetectorOptions(Named):
 class Detector:
     """A detector with its options, for one problem: call it with what was received.
 
-    It checks its input, so that a wrong one is one clear `DetectorError` and no answer. The number of users and
-    antennas may differ from the problem's; the constellation is the problem's.
+    It checks its input, so that a wrong one is one clear `DetectorError` and no answer. Of a MIMO problem the number of
+    users and antennas may be another; the constellation is the problem's.
     """
 
-    def __init__(self, options: DetectorOptions, problem: MimoProblem) -> None:
+    def __init__(self, options: DetectorOptions, problem: Problem) -> None:
         self.options = options
         self.problem = problem
         self._algorithm = options.build(problem)
@@ -127,12 +130,12 @@ class Detector:
     def __repr__(self) -> str:
         return f"Detector({self.options!r})"
 
-    def __call__(self, y: Tensor, h: Tensor, noise_variance: Tensor | float) -> Detection:
+    def __call__(self, y: Tensor, h: Tensor | None, noise_variance: Tensor | float) -> Detection:
         """Detect all users of each slot.
 
         Args:
-            y: received signals, complex64 [S, R].
-            h: channels as known to the receiver, complex64 [S, R, N], on the same device.
+            y: received signals: complex64 [S, R] for MIMO; other families see `misfit` of their problem.
+            h: channels as known to the receiver, complex64 [S, R, N] for MIMO, on the same device.
             noise_variance: of each antenna, E|noise|^2 > 0: float32 [S], or one number for all slots.
 
         Raises:
@@ -141,39 +144,31 @@ class Detector:
         """
         import torch
 
-        if isinstance(noise_variance, (int, float)):
+        if isinstance(noise_variance, (int, float)) and isinstance(y, torch.Tensor):
             noise_variance = torch.full(y.shape[:1], float(noise_variance), device=y.device)
         self._check(y, h, noise_variance)
         if len(y) == 0:
-            return Detection(torch.zeros(0, h.shape[2], len(self.problem.constellation), device=y.device))
+            return Detection(torch.zeros(0, *self.problem.answers(y, h), device=y.device))
         with torch.no_grad():
             return self._algorithm(y, h, noise_variance)
 
-    def _check(self, y: Tensor, h: Tensor, noise_variance: Tensor) -> None:
+    def _check(self, y: Tensor, h: Tensor | None, noise_variance: Any) -> None:
         """Raise `DetectorError` where this is not what a detector expects."""
         import torch
 
-        for name, value, kind, axes in (
-            ("y", y, torch.complex64, "slots, antennas"),
-            ("h", h, torch.complex64, "slots, antennas, users"),
-            ("noise_variance", noise_variance, torch.float32, "slots"),
-        ):
-            expected = f"expected a {_kind(kind)} tensor [{axes}]"
-            if not isinstance(value, torch.Tensor):
-                raise self._error(f"{name}: found {type(value).__name__}; {expected}")
-            if value.dtype != kind or value.ndim != axes.count(",") + 1:
-                raise self._error(f"{name}: found {_kind(value.dtype)} {list(value.shape)}; {expected}")
+        wrong = self.problem.misfit(y, h, noise_variance)
+        if wrong is not None:
+            raise self._error(wrong)
+        given = {
+            name: each for name, each in (("y", y), ("h", h), ("noise_variance", noise_variance)) if each is not None
+        }
+        for name, value in given.items():
             if value.device != y.device:
                 raise self._error(f"{name}: found on {value.device}; expected on {y.device}, where y is")
-        if h.shape[:2] != y.shape or noise_variance.shape != y.shape[:1]:
-            shapes = f"y {list(y.shape)}, h {list(h.shape)}, noise_variance {list(noise_variance.shape)}"
-            raise self._error(f"found {shapes}; expected y [S, R], h [S, R, N], noise_variance [S]")
-        antennas, users = h.shape[1:]
-        if antennas == 0 or users == 0:
-            raise self._error(f"h: found {list(h.shape)}; expected at least one antenna and one user")
-        if users > antennas and not self.options.overloaded:
-            raise self._error(f"h: found {users} users and {antennas} antennas; expected at most one user per antenna")
-        for name, value in (("y", y), ("h", h), ("noise_variance", noise_variance)):
+        if not self.options.overloaded and h is not None and h.shape[2] > h.shape[1]:
+            found = f"h: found {h.shape[2]} users and {h.shape[1]} antennas"
+            raise self._error(f"{found}; expected at most one user per antenna")
+        for name, value in given.items():
             if not torch.isfinite(value.sum()):  # one pass, no mask: inf and NaN both survive a sum
                 raise self._error(f"{name}: found a value that is not finite; expected finite numbers")
         if len(y) and not noise_variance.min() > 0:
@@ -183,47 +178,43 @@ class Detector:
         return DetectorError(f"detector '{self.name}': {text}")
 
 
-def list_detectors() -> list[str]:
-    """Names of all detectors."""
-    from cellfree_sim.scenario.extensions import DETECTORS
+def list_detectors(family: Family = "mimo") -> list[str]:
+    """Names of all detectors of a family of problems: mimo, noma or mmtc."""
+    from cellfree_sim.scenario.extensions import detectors_of
 
-    return DETECTORS.names()
+    return detectors_of(family).names()
 
 
-def create_detector(name: str, problem: MimoProblem, **options: Any) -> Detector:
-    """The detector called `name` for `problem`; `options` are the fields of its class.
+def create_detector(name: str, problem: Problem, **options: Any) -> Detector:
+    """The detector of the family of `problem` that is called `name`; `options` are the fields of its class.
 
     Raises:
         DetectorError: there is no such detector or option, a value is not allowed, or the problem does not suit it.
     """
-    from cellfree_sim.scenario.extensions import DETECTORS
+    from cellfree_sim.scenario.extensions import detectors_of
     from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 
-    names = list_detectors()
+    registry = detectors_of(problem.family)
+    names = registry.names()
     if name not in names:
         hint = did_you_mean(str(name), names)
         raise DetectorError(f"detector: found {on_one_line(repr(name))}; allowed: {listed(names, limit=40)}{hint}")
     try:
-        chosen = DETECTORS.create(name, **options)
+        chosen = registry.create(name, **options)
     except ValidationError as error:
-        raise DetectorError(_complaint(name, error)) from None
+        raise DetectorError(_complaint(registry, name, error)) from None
     return Detector(chosen, problem)
 
 
-def _complaint(name: str, error: ValidationError) -> str:
+def _complaint(registry: Registry[Any], name: str, error: ValidationError) -> str:
     """The first thing that pydantic found wrong with the options of a detector, on one line."""
-    from cellfree_sim.scenario.extensions import DETECTORS
     from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 
     first = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
     option = ".".join(str(step) for step in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = [key for key in DETECTORS.type_of(name).model_fields if key != "name"]
+        known = [key for key in registry.type_of(name).model_fields if key != "name"]
         hint = did_you_mean(option, known)
         return f"detector '{name}': unknown option {option!r}; allowed: {listed(known) or 'none'}{hint}"
     found, allowed = on_one_line(repr(first["input"])), first["msg"].removeprefix("Input should be ")
     return f"detector '{name}': {option}: found {found}; allowed: {on_one_line(allowed, 200)}"
-
-
-def _kind(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -14,4 +14,16 @@ ALGORITHMS: Registry[Any] = Registry("downlink algorithm", "cellfree_sim.downlin
 LOSS_SCHEMES: Registry[Any] = Registry("loss scheme", "cellfree_sim.downlink.schemes")
 POLICIES: Registry[Any] = Registry("policy network", "cellfree_sim.downlink.policies")
 REFERENCES: Registry[Any] = Registry("reference algorithm", "cellfree_sim.downlink.references")
-DETECTORS: Registry[Any] = Registry("detector", "cellfree_sim.detection.mimo")
+CODEBOOKS: Registry[Any] = Registry("codebook", "cellfree_sim.uplink.codebooks")
+DETECTORS: Registry[Any] = Registry("MIMO detector", "cellfree_sim.detection.mimo")
+NOMA_DETECTORS: Registry[Any] = Registry("NOMA receiver", "cellfree_sim.detection.noma")
+MMTC_DETECTORS: Registry[Any] = Registry("mMTC detector", "cellfree_sim.detection.mmtc")
+
+
+def detectors_of(family: str) -> Registry[Any]:
+    """The detectors of a family of problems: mimo, noma or mmtc. Names may recur in another family.
+
+    >>> detectors_of("mimo") is DETECTORS
+    True
+    """
+    return {"mimo": DETECTORS, "noma": NOMA_DETECTORS, "mmtc": MMTC_DETECTORS}[family]

@@ -1,13 +1,17 @@
-"""Training of a learned detector: what it is trained on, and how."""
+"""Training of a learned detector: what it is trained on, and how.
+
+What all trainings share is `DetectorTraining`; each family of problems has its own section, with what is sent as
+further keys. What is drawn in an iteration is not said here, but in `cellfree_sim.detection.learned.curricula`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from cellfree_sim.registry import Choice, MisfitError
-from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.scenario.extensions import DETECTORS, detectors_of
 from cellfree_sim.scenario.parts import Section
 from cellfree_sim.scenario.suggest import on_one_line
 
@@ -16,26 +20,11 @@ Decibels = Annotated[float, Field(ge=-100, le=100)]
 
 
 class DetectorTraining(Section):
-    """Fresh slots in every iteration: the number of users, the correlation and the SNR are drawn from what is here.
+    """How a learned detector is trained, whatever on: AdamW with one cycle of the learning rate, fresh slots."""
 
-    The slots of a batch have the same number of users, drawn with a probability proportional to it, because all of them
-    are detected; correlation and SNR differ within a batch.
-    """
+    family: ClassVar[str]
 
-    detector: Annotated[Any, Choice(DETECTORS)] = Field("oampnet2", description="the learned detector")
-    n_rx: int = Field(64, ge=1, le=4096, description="receive antennas")
-    n_tx: list[Annotated[int, Field(ge=1, le=4096)]] = Field([16], min_length=1, max_length=4096, description="users")
-    constellation: Literal["qpsk", "qam16", "qam64", "qam256"] = Field("qam16", description="of all users")
-    channel: Literal["rayleigh", "awgn"] = Field("rayleigh", description="fading, or none")
-    correlated: Literal["none", "receive", "full"] = Field("none", description="which side has correlated antennas")
-    correlation: list[Annotated[float, Field(ge=0, le=0.9999)]] = Field(
-        [0.0], min_length=1, max_length=1000, description="rho of the exponential correlation, any of these"
-    )
-    csi_error: float = Field(0.0, ge=0, le=1e6, description="error variance of the known channels over their own")
-    snr_db: tuple[Decibels, Decibels] | None = Field(
-        None, description="from, to; by default n_tx/8 + [6, 13] dB for qam16, 7 dB less or more for the next ones"
-    )
-    snr_offset_db: float = Field(0.0, ge=-100, le=100, description="added to the SNR, as correlated channels need")
+    detector: Any
     iterations: int = Field(300, ge=1, le=100_000_000, description="batches, one step of the optimiser each")
     batch: int = Field(300, ge=1, le=1_000_000, description="slots in a batch")
     learning_rate: float = Field(1e-2, gt=0, le=10, description="of AdamW, the peak of its one cycle")
@@ -51,15 +40,41 @@ class DetectorTraining(Section):
     @classmethod
     def _learns(cls, detector: Any) -> Any:
         if not getattr(detector, "learned", False):
-            names = [name for name in DETECTORS.names() if getattr(DETECTORS.type_of(name), "learned", False)]
+            registry = detectors_of(cls.family)
+            names = [name for name in registry.names() if getattr(registry.type_of(name), "learned", False)]
             raise ValueError(f"found '{detector.name}', which has nothing to learn; allowed: {', '.join(names)}")
         if detector.checkpoint is not None:
             found = on_one_line(repr(detector.checkpoint), 200)
             raise ValueError(f"found the checkpoint {found}, but training starts from random weights; allowed: none")
         return detector
 
+
+class MimoTraining(DetectorTraining):
+    """Fresh slots in every iteration: the number of users, the correlation and the SNR are drawn from what is here.
+
+    The slots of a batch have the same number of users, drawn with a probability proportional to it, because all of them
+    are detected; correlation and SNR differ within a batch.
+    """
+
+    family: ClassVar[str] = "mimo"
+
+    detector: Annotated[Any, Choice(DETECTORS)] = Field("oampnet2", description="the learned detector")
+    n_rx: int = Field(64, ge=1, le=4096, description="receive antennas")
+    n_tx: list[Annotated[int, Field(ge=1, le=4096)]] = Field([16], min_length=1, max_length=4096, description="users")
+    constellation: Literal["qpsk", "qam16", "qam64", "qam256"] = Field("qam16", description="of all users")
+    channel: Literal["rayleigh", "awgn"] = Field("rayleigh", description="fading, or none")
+    correlated: Literal["none", "receive", "full"] = Field("none", description="which side has correlated antennas")
+    correlation: list[Annotated[float, Field(ge=0, le=0.9999)]] = Field(
+        [0.0], min_length=1, max_length=1000, description="rho of the exponential correlation, any of these"
+    )
+    csi_error: float = Field(0.0, ge=0, le=1e6, description="error variance of the known channels over their own")
+    snr_db: tuple[Decibels, Decibels] | None = Field(
+        None, description="from, to; by default n_tx/8 + [6, 13] dB for qam16, 7 dB less or more for the next ones"
+    )
+    snr_offset_db: float = Field(0.0, ge=-100, le=100, description="added to the SNR, as correlated channels need")
+
     @model_validator(mode="after")
-    def _it_fits_together(self) -> DetectorTraining:
+    def _it_fits_together(self) -> MimoTraining:
         if self.correlated == "none" and any(self.correlation):
             raise MisfitError(("correlation",), "found a correlation, but correlated is none; allowed: [0]")
         if self.correlated != "none" and self.channel == "awgn":
@@ -78,7 +93,7 @@ class DetectorTraining(Section):
     def snr_range_db(self, users: int) -> tuple[float, float]:
         """Lowest and highest SNR at a number of users, dB.
 
-        >>> DetectorTraining(detector="oampnet2").snr_range_db(16)
+        >>> MimoTraining(detector="oampnet2").snr_range_db(16)
         (8.0, 15.0)
         """
         if self.snr_db is not None:

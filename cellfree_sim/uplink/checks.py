@@ -11,6 +11,8 @@ from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import torch
+
 
 def one_of(what: str, value: object, names: Iterable[str]) -> None:
     """Raise `UserError` where `value` is none of `names`."""
@@ -32,6 +34,27 @@ def real(what: str, value: object, least: float, most: float) -> float:
     if not number or not math.isfinite(value) or not least <= value <= most:  # type: ignore[arg-type, operator]
         raise _error(what, value, f"a number from {least:g} to {most:g}")
     return float(value)  # type: ignore[arg-type]
+
+
+def tensor_misfit(name: str, value: object, kind: torch.dtype, axes: str) -> str | None:
+    """Why `value` is no tensor of a type with so many axes, named in words and separated by commas; or None.
+
+    >>> import torch
+    >>> tensor_misfit("y", torch.zeros(3), torch.complex64, "slots, antennas")
+    'y: found float32 [3]; expected a complex64 tensor [slots, antennas]'
+    """
+    import torch
+
+    expected = f"expected a {_kind(kind)} tensor [{axes}]"
+    if not isinstance(value, torch.Tensor):
+        return f"{name}: found {type(value).__name__}; {expected}"
+    if value.dtype != kind or value.ndim != axes.count(",") + 1:
+        return f"{name}: found {_kind(value.dtype)} {list(value.shape)}; {expected}"
+    return None
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _error(what: str, value: object, allowed: str) -> UserError:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from cellfree_sim.uplink.problem import Batch, Problem
+    from cellfree_sim.uplink.problem import Batch, CoherentProblem
 
-Receiver: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Any]"
+Receiver: TypeAlias = "Callable[[Tensor, Any, Tensor], Any]"
 """A detector: function of (y, h, noise_variance) whose answer has `messages` int64 [S, N]."""
 
 BATCH = 1000
@@ -141,7 +141,7 @@ class ErrorRates:
 
 
 def error_rates(
-    problem: Problem,
+    problem: CoherentProblem,
     detector: Receiver,
     snr_db: float,
     *,
@@ -189,7 +189,7 @@ def error_rates(
 class _Counts:
     """Sums of errors, and of their squares over blocks; of each user, and of all (the last column)."""
 
-    def __init__(self, problem: Problem, device: torch.device | str) -> None:
+    def __init__(self, problem: CoherentProblem, device: torch.device | str) -> None:
         import torch
 
         self._block, self._users = problem.block, len(problem.codebook)

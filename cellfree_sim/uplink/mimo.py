@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from cellfree_sim.errors import UserError
-from cellfree_sim.uplink.checks import one_of, real, whole
+from cellfree_sim.uplink.checks import one_of, real, tensor_misfit, whole
 from cellfree_sim.uplink.constellations import BITS, constellation
 from cellfree_sim.uplink.fading import Sides, complex_normal, rayleigh
-from cellfree_sim.uplink.problem import Batch
+from cellfree_sim.uplink.problem import Batch, Family
 
 if TYPE_CHECKING:
     import torch
@@ -53,6 +53,8 @@ class MimoProblem:
     cellfree_sim.errors.UserError: constellation: found 'qam-16'; allowed: qpsk, qam16, qam64, qam256; \
 did you mean 'qam16'?
     """
+
+    family: ClassVar[Family] = "mimo"
 
     n_rx: int
     n_tx: int
@@ -167,6 +169,30 @@ did you mean 'qam16'?
             messages=messages,
             active=torch.ones(count, self.n_tx, dtype=torch.bool, device=source),
         ).to(device)
+
+    def misfit(self, y: Any, h: Any, noise_variance: Any) -> str | None:
+        """See `Problem.misfit`: y complex64 [S, R], h complex64 [S, R, N], noise_variance float32 [S]."""
+        import torch
+
+        for name, value, kind, axes in (
+            ("y", y, torch.complex64, "slots, antennas"),
+            ("h", h, torch.complex64, "slots, antennas, users"),
+            ("noise_variance", noise_variance, torch.float32, "slots"),
+        ):
+            wrong = tensor_misfit(name, value, kind, axes)
+            if wrong is not None:
+                return wrong
+        if h.shape[:2] != y.shape or noise_variance.shape != y.shape[:1]:
+            shapes = f"y {list(y.shape)}, h {list(h.shape)}, noise_variance {list(noise_variance.shape)}"
+            return f"found {shapes}; expected y [S, R], h [S, R, N], noise_variance [S]"
+        if 0 in h.shape[1:]:
+            return f"h: found {list(h.shape)}; expected at least one antenna and one user"
+        return None
+
+    def answers(self, y: Tensor, h: Tensor | None) -> tuple[int, int]:
+        """See `Problem.answers`."""
+        assert h is not None
+        return h.shape[2], len(self.constellation)
 
     def _channels(
         self, count: int, generator: torch.Generator | None, device: torch.device | str

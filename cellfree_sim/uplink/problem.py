@@ -6,27 +6,35 @@ for each slot: user n, if active (a_n = 1), sends the codeword c_n(m_n) of its m
 codebook [N, M, L]: the codeword, of L samples, of each message of each user; a detector gets the codebook with the
 problem, so that any transmitter can meet any fitting receiver.
 
+There are three families of problems: `mimo` (coherent, any number of antennas), `noma` (coherent, few resources, any
+codebook, users that may be silent) and `mmtc` (non-coherent: activity and data of many devices from their pilots).
+
 Shape letters: S slots, R receive antennas, N users, M messages of a user, K bits of a message.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 
+Family = Literal["mimo", "noma", "mmtc"]
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Slots with what was received in them, and what was sent.
 
+    Shapes of y and h are those of `MimoProblem`; other families have their own, which their problems tell.
+
     Attributes:
         y: received signals, complex64 [S, R].
         h: channels, complex64 [S, R, N].
-        h_known: channels as the receiver knows them, complex64 [S, R, N]; `h` itself where it knows them exactly.
+        h_known: channels as the receiver knows them; `h` itself where it knows them exactly, None where not at all.
         noise_variance: E|noise|^2 of each antenna, float32 [S].
         messages: the messages sent, int64 [S, N].
         active: whether a user sent, bool [S, N].
@@ -34,7 +42,7 @@ class Batch:
 
     y: Tensor
     h: Tensor
-    h_known: Tensor
+    h_known: Tensor | None
     noise_variance: Tensor
     messages: Tensor
     active: Tensor
@@ -46,7 +54,7 @@ class Batch:
         return Batch(
             y=self.y.to(device),
             h=h,
-            h_known=h if exact else self.h_known.to(device),
+            h_known=h if exact else None if self.h_known is None else self.h_known.to(device),
             noise_variance=self.noise_variance.to(device),
             messages=self.messages.to(device),
             active=self.active.to(device),
@@ -54,7 +62,38 @@ class Batch:
 
 
 class Problem(Protocol):
-    """What measurement asks of a problem."""
+    """What detectors, trainer and services ask of a problem, whichever its family."""
+
+    family: ClassVar[Family]
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that make this problem, by name."""
+
+    def changed(self, **options: Any) -> Self:
+        """The same problem but for `options`."""
+
+    def sample(
+        self,
+        count: int,
+        snr_db: float = ...,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Batch:
+        """Independent slots, or blocks of slots."""
+
+    def misfit(self, y: Any, h: Any, noise_variance: Any) -> str | None:
+        """What is wrong with the types and shapes of what a detector is given: ``y: found …; expected …``, or None.
+
+        That they lie on one device, are finite, and the noise positive, is checked for all families in one place.
+        """
+
+    def answers(self, y: Tensor, h: Tensor | None) -> tuple[int, int]:
+        """Users, and entries of a user's `logits`, of what a detector answers to this."""
+
+
+class CoherentProblem(Problem, Protocol):
+    """A problem whose users all send in every slot, with as many messages each: what `error_rates` measures."""
 
     @property
     def bits(self) -> Tensor:
@@ -67,13 +106,3 @@ class Problem(Protocol):
     @property
     def block(self) -> int:
         """Number of consecutive slots with the same channel."""
-
-    def sample(
-        self,
-        count: int,
-        snr_db: float = ...,
-        *,
-        generator: torch.Generator | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Batch:
-        """Independent slots, or blocks of slots."""

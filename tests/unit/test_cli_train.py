@@ -163,7 +163,7 @@ def test_bad_usage_is_one_line(argv: list[str], text: str, capsys: pytest.Captur
 def test_trained_detectors_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detectors", "list"]) == 0
     heading, *rows = capsys.readouterr().out.splitlines()
-    assert heading.split()[:2] == ["name", "detector"] and {row.split()[0] for row in rows} == set(shipped_detectors())
+    assert heading.split()[:2] == ["name", "family"] and {row.split()[0] for row in rows} == set(shipped_detectors())
     assert main(["detectors", "list", "--json"]) == 0
     assert [each["name"] for each in json.loads(capsys.readouterr().out)] == list(shipped_detectors())
     Path("long.yaml").write_text(SMALL.replace("iterations: 6", "iterations: 90"))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.problem import Batch
 
 SLOTS_AT_ONCE = 4096
 """Slots that a network is given at once, so that memory does not grow with the slots."""
@@ -31,7 +31,7 @@ class Learned(DetectorOptions):
     learned: ClassVar[bool] = True
     """What tells it from the other detectors."""
     sizes: ClassVar[frozenset[str]] = frozenset()
-    """Which of n_rx and n_tx shape the weights: such a network serves no other number of them."""
+    """Sizes of the problem that shape the weights, for MIMO of n_rx and n_tx: the network serves no others."""
     of_use: ClassVar[frozenset[str]] = frozenset({"name", "checkpoint"})
     """Fields that say how the network is used, and may differ from those that it was trained with."""
 
@@ -40,7 +40,7 @@ class Learned(DetectorOptions):
     )
 
     @abstractmethod
-    def network(self, problem: MimoProblem) -> nn.Module:
+    def network(self, problem: Any) -> nn.Module:
         """A new network for the constellation of `problem` (and its sizes, where they matter), in float32.
 
         Called with (y [S, R] complex64, h [S, R, N] complex64, noise_variance [S] float32) it returns a list of
@@ -51,6 +51,12 @@ class Learned(DetectorOptions):
     def loss(self, scores: list[Tensor], messages: Tensor) -> Tensor:
         """What training minimises: the mean cross-entropy of all `scores` with the `messages` int64 [S, N] sent."""
         return cross_entropies(scores, messages).mean()
+
+    def learn(self, network: Any, slots: Batch) -> tuple[Tensor, Tensor]:
+        """The loss of an iteration of training, which is minimised, and the share of wrong decisions (no gradient)."""
+        scores = network(slots.y, slots.h_known, slots.noise_variance)
+        wrong = (scores[-1].detach().argmax(dim=-1) != slots.messages).float().mean()
+        return self.loss(scores, slots.messages), wrong
 
     def detect(self, network: Any, y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
         """The detection of a trained network in evaluation mode, on the device of `y`, piece by piece."""
@@ -64,29 +70,32 @@ class Learned(DetectorOptions):
         """The trained network as `detect` gets it, for example with its weights quantised."""
         return network
 
-    def build(self, problem: MimoProblem) -> Algorithm:
+    def build(self, problem: Any) -> Algorithm:
         """See `DetectorOptions.build`. The weights are those of `checkpoint`."""
         from cellfree_sim.detection.learned.trained import load
 
         options, network = load(self, problem)
         return options.algorithm(network, problem)
 
-    def algorithm(self, network: nn.Module, problem: MimoProblem) -> Algorithm:
+    def algorithm(self, network: nn.Module, problem: Any) -> Algorithm:
         """The detector that a trained network is. It follows the device of what is received."""
         ready = self.prepared(copy.deepcopy(network).eval().requires_grad_(False))
         on: dict[torch.device, Any] = {}
 
         def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
-            for size, found in (("n_rx", h.shape[1]), ("n_tx", h.shape[2])):
-                expected = getattr(problem, size)
-                if size in self.sizes and found != expected:
-                    what = "antennas" if size == "n_rx" else "users"
-                    raise DetectorError(f"detector '{self.name}': h: found {found} {what}; its network has {expected}")
+            self.check_sizes(problem, y, h)
             if y.device not in on:
                 on[y.device] = copy.deepcopy(ready).to(y.device)
             return self.detect(on[y.device], y, h, noise_variance)
 
         return detect
+
+    def check_sizes(self, problem: Any, y: Tensor, h: Any) -> None:
+        """DetectorError where what was received has other sizes than the network of `problem` can serve."""
+        for size, found in (("n_rx", h.shape[1]), ("n_tx", h.shape[2])):
+            if size in self.sizes and found != getattr(problem, size):
+                what, expected = "antennas" if size == "n_rx" else "users", getattr(problem, size)
+                raise DetectorError(f"detector '{self.name}': h: found {found} {what}; its network has {expected}")
 
     def architecture(self) -> dict[str, Any]:
         """The options that shape the network, by name."""

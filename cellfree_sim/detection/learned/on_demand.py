@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario import dump_scenario
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
@@ -92,13 +92,13 @@ def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoP
         )
 
 
-def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> DetectorTraining:
+def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> MimoTraining:
     uplink = scenario.uplink
     assert uplink is not None
     if uplink.training is not None and _makes(uplink.training, detector, problem):
         return uplink.training
     most = min(scenario.network.users.count, problem.n_rx)
-    return DetectorTraining(
+    return MimoTraining(
         detector={"name": detector.name, **detector.architecture()},
         n_rx=problem.n_rx,
         n_tx=[problem.n_tx] if "n_tx" in detector.sizes else list(range(1, most + 1)),
@@ -106,7 +106,7 @@ def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> Detect
     )
 
 
-def _makes(training: DetectorTraining, detector: Any, problem: MimoProblem) -> bool:
+def _makes(training: MimoTraining, detector: Any, problem: MimoProblem) -> bool:
     """Whether `training` makes the network that the options of `detector` ask for, for `problem`."""
     network = training.detector
     theirs = (network.name, training.constellation, training.n_rx)
@@ -128,9 +128,7 @@ def _fits(detector: Any, problem: MimoProblem) -> bool:
     return True
 
 
-def _train(
-    scenario: Scenario, training: DetectorTraining, service: str, path: Path, note: Callable[[str], None]
-) -> Path:
+def _train(scenario: Scenario, training: MimoTraining, service: str, path: Path, note: Callable[[str], None]) -> Path:
     from cellfree_sim.detection.learned.trained import save_trained
     from cellfree_sim.detection.learned.trainer import DetectorTrainer
     from cellfree_sim.threads import one_torch_thread

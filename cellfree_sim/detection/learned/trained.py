@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from cellfree_sim.backhaul.arrays import unpack_array
 from cellfree_sim.backhaul.sealed import Seal, packed_array
+from cellfree_sim.detection.learned.curricula import Curriculum, curriculum_class, curriculum_of, training_class
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
-from cellfree_sim.scenario.training import DetectorTraining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cellfree_sim.detection.learned.base import Learned
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.scenario.training import DetectorTraining
+    from cellfree_sim.uplink.problem import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +43,6 @@ SUFFIX = ".detector"
 CURVE = ("iteration", "loss", "ser")
 SMALL = 10_000
 MAX_BYTES = 512 * 2**20
-NEAR = 0.0501
-"""A detector also serves correlations that differ by so much from those that it was trained with."""
 _SEAL = Seal("cellfree-detector", 1, "trained detector", DetectorError)
 _SHIPPED = Path(__file__).parents[2] / "trained_detectors"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
@@ -83,37 +82,25 @@ class TrainedDetector:
     def to_bytes(self) -> bytes:
         """The file."""
         body = {field.name: getattr(self, field.name) for field in fields(self)}
-        body["training"] = self.training.model_dump(mode="json")
+        body["family"], body["training"] = self.family, self.training.model_dump(mode="json")
         body["weights"] = {name: _packed(name, array, self.parameters) for name, array in self.weights.items()}
         return _SEAL.closed(body)
 
-    def misfit(self, problem: MimoProblem) -> str | None:
-        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None.
+    @property
+    def family(self) -> str:
+        """The family of problems that it is for."""
+        return self.training.family
 
-        The number of antennas counts where it shapes the weights, and nowhere else.
-        """
-        made = self.training
-        given = problem.options()
-        sizes = {"n_rx"} & made.detector.sizes
-        for key in ("constellation", *sizes, "channel", "correlated"):
-            if given[key] != getattr(made, key):
-                return f"found {key} {given[key]}; allowed: {getattr(made, key)}"
-        for key, around in (("n_tx", 0), ("correlation", NEAR)):
-            trained = getattr(made, key)
-            low, high = min(trained), max(trained)
-            if not low - around <= given[key] <= high + around:
-                return f"found {key} {given[key]:g}; allowed: {low:g}" + (f" to {high:g}" if high > low else "")
-        return None
+    @property
+    def curriculum(self) -> Curriculum[Any, Any]:
+        """What its training means: which problems it fits."""
+        return curriculum_of(self.training)
 
-    def distance(self, problem: MimoProblem) -> tuple[float, ...]:
-        """How far it is from having been trained for `problem` and nothing else; the smaller the better."""
-        made = self.training
-        return (
-            float(problem.n_tx not in made.n_tx),
-            min(abs(problem.correlation - one) for one in made.correlation),
-            abs(problem.csi_error - made.csi_error),
-            len(made.n_tx) + len(made.correlation),
-        )
+    def misfit(self, problem: Problem) -> str | None:
+        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None."""
+        if problem.family != self.family:
+            return f"found a problem of the family {problem.family}; allowed: {self.family}"
+        return self.curriculum.misfit(problem)
 
 
 def shipped_detectors() -> dict[str, Path]:
@@ -169,7 +156,7 @@ def save_trained(trained: TrainedDetector, path: Path) -> None:
     write_atomically(path, trained.to_bytes())
 
 
-def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
+def chosen(options: Learned, problem: Problem) -> TrainedDetector:
     """The trained detector that `options` ask for: their checkpoint, or the shipped one that fits `problem` best.
 
     Raises:
@@ -181,29 +168,26 @@ def chosen(options: Learned, problem: MimoProblem) -> TrainedDetector:
             trained = read_trained(find_trained(options.checkpoint))
         except DetectorError as error:
             raise DetectorError(f"{where}{error}") from None
-        if trained.detector != options.name:
+        if not _is_of(trained, options, problem):
             found = f"found '{on_one_line(options.checkpoint, 200)}', trained as '{on_one_line(trained.detector)}'"
             raise DetectorError(f"{where}{found}; allowed: one trained as '{options.name}'")
         return trained
     of_this_kind = {
         name: trained
         for name, path in shipped_detectors().items()
-        if (trained := read_trained(path)).detector == options.name and _other_option(options, trained) is None
+        if _is_of(trained := read_trained(path), options, problem) and _other_option(options, trained) is None
     }
-    fitting = [
-        trained
-        for trained in of_this_kind.values()
-        if trained.training.n_rx == problem.n_rx and trained.misfit(problem) is None
-    ]
+    fitting = [trained for trained in of_this_kind.values() if trained.curriculum.serves(problem)]
     if fitting:
-        return min(fitting, key=lambda trained: trained.distance(problem))
+        return min(fitting, key=lambda trained: trained.curriculum.distance(problem))
+    wanted = curriculum_class(problem.family).in_words(problem)
     raise DetectorError(
-        f"detector '{options.name}': checkpoint: found none that was trained for {_in_words(problem)}; allowed: a file "
+        f"detector '{options.name}': checkpoint: found none that was trained for {wanted}; allowed: a file "
         f"made by 'cellfree train SCENARIO', or {_one_of(of_this_kind)}"
     )
 
 
-def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
+def load(options: Learned, problem: Problem) -> tuple[Learned, nn.Module]:
     """The options of a trained network, and the network with its weights, on the CPU.
 
     Options of the network that are not given are those that it was trained with. A checkpoint that was named and
@@ -223,11 +207,10 @@ def load(options: Learned, problem: MimoProblem) -> tuple[Learned, nn.Module]:
     name = on_one_line(options.checkpoint or trained.name, 200)
     try:
         whole = type(options).model_validate({**options.model_dump(include=set(options.of_use)), **trained.options})
-        for key in ("constellation", *sorted(whole.sizes)):
-            found = problem.options()[key]
-            expected = trained.training.n_tx[0] if key == "n_tx" else getattr(trained.training, key)
-            if found != expected:
-                raise DetectorError(f"{where}found {key} {found}; allowed: {expected}, as '{name}' was trained")
+        unusable = trained.curriculum.unusable(problem)
+        if unusable is not None:
+            key, found, expected = unusable
+            raise DetectorError(f"{where}found {key} {found}; allowed: {expected}, as '{name}' was trained")
         network = whole.network(problem)
         network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
     except (RuntimeError, ValidationError) as error:
@@ -262,11 +245,9 @@ def _one_of(shipped: Iterable[str]) -> str:
     return f"one of {listed(names)}" if names else "a shipped one, of which there is none"
 
 
-def _in_words(problem: MimoProblem) -> str:
-    fading: str = problem.channel
-    if problem.correlated != "none":
-        fading += f" with {problem.correlated} correlation {problem.correlation:g}"
-    return f"n_rx {problem.n_rx}, n_tx {problem.n_tx}, {problem.modulation}, {fading}"
+def _is_of(trained: TrainedDetector, options: Learned, problem: Problem) -> bool:
+    """Whether it is a detector of this name, for this family of problems: names may recur."""
+    return (trained.family, trained.detector) == (problem.family, options.name)
 
 
 def _packed(name: str, array: NDArray[Any], parameters: int) -> Any:
@@ -284,7 +265,7 @@ def _from_body(body: dict[str, Any]) -> TrainedDetector:
     trained = TrainedDetector(
         detector=str(body["detector"]),
         options={str(key): value for key, value in body["options"].items()},
-        training=DetectorTraining.model_validate(body["training"]),
+        training=training_class(str(body.get("family", "mimo"))).model_validate(body["training"]),
         weights={str(name): unpack_array(name, value)[0] for name, value in body["weights"].items()},
         name=str(body["name"]),
         scenario=str(body["scenario"]),

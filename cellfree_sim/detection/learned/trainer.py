@@ -16,6 +16,7 @@ import torch
 
 from cellfree_sim import __version__
 from cellfree_sim.detection.learned.base import Learned
+from cellfree_sim.detection.learned.curricula import curriculum_of
 from cellfree_sim.detection.learned.trained import CURVE, TrainedDetector
 from cellfree_sim.errors import DetectorError, RunFailedError
 from cellfree_sim.interrupts import deferred_interrupts
@@ -24,15 +25,12 @@ from cellfree_sim.scenario import Scenario, ScenarioSource, dump_scenario
 from cellfree_sim.scenario.document import parse_yaml
 from cellfree_sim.scenario.suggest import on_one_line
 from cellfree_sim.scenario.training import DetectorTraining
-from cellfree_sim.seeds import generator, integer
-from cellfree_sim.uplink.mimo import MimoProblem
+from cellfree_sim.seeds import integer
 from cellfree_sim.uplink.problem import Batch
 
 Report: TypeAlias = "Callable[[int, float, float], None]"
 """Function of iterations done, and the mean loss and SER since the point before."""
 
-DRAWS = 8
-"""Correlations and SNRs in a batch."""
 _WARM_UP = 0.3  # share of the cycle in which the learning rate rises
 
 
@@ -50,6 +48,7 @@ class DetectorTrainer:
 
     def __init__(self, training: DetectorTraining, *, seed: int, device: torch.device | str | None = None) -> None:
         self.training, self.seed = training, seed
+        self._curriculum = curriculum_of(training)
         self.device = torch.device(device or _device(training.device))
         self.iteration = 0
         self.curve: dict[str, list[float]] = {key: [] for key in CURVE}
@@ -57,7 +56,7 @@ class DetectorTrainer:
         self.options = options.model_copy(update={"checkpoint": None})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(integer(seed, "detector", "weights"))
-            self.network = options.network(_problem(training, training.n_tx[0], training.correlation[0]))
+            self.network = options.network(self._curriculum.problem())
         self.network.to(self.device).train()
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -98,20 +97,7 @@ class DetectorTrainer:
 
     def slots(self, iteration: int) -> Batch:
         """The slots of an iteration, on the device of the training."""
-        training = self.training
-        numpy = generator(self.seed, "detector", "slots", iteration)
-        weights = [users / sum(training.n_tx) for users in training.n_tx]
-        users = int(numpy.choice(training.n_tx, p=weights))
-        low, high = training.snr_range_db(users)
-        source = torch.Generator().manual_seed(int(numpy.integers(1 << 62)))
-        parts = []
-        for draw in range(DRAWS):
-            count = len(range(draw, training.batch, DRAWS))
-            rho, snr_db = float(numpy.choice(training.correlation)), float(numpy.uniform(low, high))
-            if count:
-                parts.append(_problem(training, users, rho).sample(count, snr_db, generator=source))
-        names = ("y", "h", "h_known", "noise_variance", "messages", "active")
-        return Batch(*(torch.cat([getattr(part, name) for part in parts]) for name in names)).to(self.device)
+        return self._curriculum.slots(self.seed, iteration).to(self.device)
 
     def trained(self, *, name: str = "unnamed", scenario: str = "") -> TrainedDetector:
         """What was learned so far; `name` and `scenario` are those that the training comes from."""
@@ -155,8 +141,7 @@ class DetectorTrainer:
         slots = self.slots(self.iteration)
         torch.manual_seed(integer(self.seed, "detector", "network", self.iteration))  # for dropout and the like
         with torch.autocast(self.device.type, torch.bfloat16, enabled=training.mixed_precision):
-            scores = self._called(slots.y, slots.h_known, slots.noise_variance)
-            loss = self.options.loss(scores, slots.messages)
+            loss, wrong = self.options.learn(self._called, slots)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if training.gradient_clip is not None:
@@ -168,8 +153,7 @@ class DetectorTrainer:
         if self.iteration + 1 < training.iterations:
             self._cycle.step()
         self.iteration += 1
-        wrong = (scores[-1].detach().argmax(dim=-1) != slots.messages).float().mean().item()
-        self._sums = [self._sums[0] + 1, self._sums[1] + value, self._sums[2] + wrong]
+        self._sums = [self._sums[0] + 1, self._sums[1] + value, self._sums[2] + wrong.item()]
 
     def _note(self, report: Report | None) -> None:
         """A point of the training curve."""
@@ -236,18 +220,6 @@ def resume_training(path: Path) -> tuple[DetectorTrainer, Scenario]:
             f"{name}: is no training to go on with, or damaged; allowed: a file that 'cellfree train' saved"
         ) from None
     return trainer, scenario
-
-
-def _problem(training: DetectorTraining, users: int, correlation: float) -> MimoProblem:
-    return MimoProblem(
-        n_rx=training.n_rx,
-        n_tx=users,
-        constellation=training.constellation,
-        channel=training.channel,
-        correlation=correlation,
-        correlated=training.correlated,
-        csi_error=training.csi_error,
-    )
 
 
 def _device(wanted: str) -> str:

@@ -16,7 +16,7 @@ from cellfree_sim.detection import Detector, create_detector
 from cellfree_sim.detection.detector import Algorithm
 from cellfree_sim.detection.learned.trained import save_trained
 from cellfree_sim.detection.learned.trainer import train_detector
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 from cellfree_sim.uplink import MimoProblem
 from cellfree_sim.uplink.problem import Batch
 
@@ -41,14 +41,14 @@ def z(values: Tensor, expected: float = 0.0) -> float:
     return ((values.mean() - expected) / values.std() * math.sqrt(len(values))).item()
 
 
-def untrained(training: DetectorTraining, problem: MimoProblem) -> Algorithm:
+def untrained(training: MimoTraining, problem: MimoProblem) -> Algorithm:
     algorithm: Algorithm = training.detector.algorithm(training.detector.network(problem), problem)
     return algorithm
 
 
 def test_oampnet_reaches_its_published_rate_after_seconds_of_training(tmp_path):
     """OAMP, which the network is before, misses it by little: only on the same slots is it told apart."""
-    training = DetectorTraining(detector="oampnet", iterations=50, batch=200, learning_rate=0.05, device="cpu")
+    training = MimoTraining(detector="oampnet", iterations=50, batch=200, learning_rate=0.05, device="cpu")
     began = time.process_time()
     save_trained(train_detector(training, seed=1), tmp_path / "oampnet.detector")
     assert time.process_time() - began < 30
@@ -63,7 +63,7 @@ def test_the_shipped_oampnet2_has_its_published_rates(problem, snr_db, published
     slots = slots_of(problem, snr_db, SLOTS, seed=3)
     after = wrong(create_detector("oampnet2", problem), slots)
     assert abs(z(after, published)) < 3
-    assert z(wrong(untrained(DetectorTraining(detector="oampnet2"), problem), slots) - after) > 3
+    assert z(wrong(untrained(MimoTraining(detector="oampnet2"), problem), slots) - after) > 3
 
 
 def test_epnet_has_fewer_errors_than_ep_and_than_before_training_on_correlated_channels():
@@ -71,5 +71,5 @@ def test_epnet_has_fewer_errors_than_ep_and_than_before_training_on_correlated_c
     problem = MimoProblem(64, 32, correlated="receive", correlation=0.8)
     slots = slots_of(problem, 17.0, 1500, seed=4)
     epnet = wrong(create_detector("epnet", problem), slots)
-    for other in (create_detector("ep", problem), untrained(DetectorTraining(detector="epnet"), problem)):
+    for other in (create_detector("ep", problem), untrained(MimoTraining(detector="epnet"), problem)):
         assert z(wrong(other, slots) - epnet) > 3

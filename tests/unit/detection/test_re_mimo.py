@@ -16,7 +16,7 @@ from cellfree_sim.detection.learned.re_mimo import ReMimo, attention
 from cellfree_sim.detection.learned.trainer import DetectorTrainer
 from cellfree_sim.detection.mimo.re_mimo import ReMimoOptions
 from cellfree_sim.errors import DetectorError
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 from cellfree_sim.uplink.mimo import MimoProblem
 from cellfree_sim.uplink.problem import Batch
 
@@ -244,7 +244,7 @@ def test_gradient_inputs_learn_much_faster_than_those_of_the_paper() -> None:
     rates = {"mf": (matched.messages != batch.messages).float().mean().item()}
     for inputs in ("gradient", "paper"):
         options = {"name": "re-mimo", "inputs": inputs, "width": 16, "blocks": 2, "heads": 2}
-        training = DetectorTraining(
+        training = MimoTraining(
             detector=options,
             n_rx=4,
             n_tx=[2, 3],

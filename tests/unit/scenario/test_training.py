@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from cellfree_sim.scenario.training import DetectorTraining
     [("qam16", 16, (8, 15)), ("qam16", 32, (10, 17)), ("qam64", 16, (15, 22)), ("qpsk", 32, (3, 10))],
 )
 def test_the_snr_follows_the_users_and_the_constellation_as_in_the_paper(constellation, users, expected):
-    training = DetectorTraining(constellation=constellation, n_tx=[16, 32])
+    training = MimoTraining(constellation=constellation, n_tx=[16, 32])
     assert training.snr_range_db(users) == expected
     assert training.model_copy(update={"snr_offset_db": 2.0}).snr_range_db(users) == tuple(e + 2 for e in expected)
     assert training.model_copy(update={"snr_db": (1.0, 4.0)}).snr_range_db(users) == (1, 4)
@@ -36,4 +36,4 @@ def test_the_snr_follows_the_users_and_the_constellation_as_in_the_paper(constel
 )
 def test_what_does_not_fit_together_is_one_line(options, text):
     with pytest.raises(ValidationError, match=text):
-        DetectorTraining(**options)
+        MimoTraining(**options)

@@ -55,7 +55,7 @@ def checkpoints(scenario: Scenario) -> list[str | None]:
 def defaults_are_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that are not described take seconds; their length is not what is looked at."""
     few = {"iterations": 2, "batch": 8, "device": "cpu"}
-    monkeypatch.setattr(on_demand, "DetectorTraining", partial(on_demand.DetectorTraining, **few))
+    monkeypatch.setattr(on_demand, "MimoTraining", partial(on_demand.MimoTraining, **few))
 
 
 def test_what_no_file_fits_is_trained_once_and_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,11 +25,11 @@ from cellfree_sim.detection.learned.trained import (
 from cellfree_sim.detection.learned.trainer import DetectorTrainer, train_detector
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario import dump_scenario, find_scenario, load_scenario
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 from cellfree_sim.uplink import MimoProblem
 
 PROBLEM = MimoProblem(8, 4)
-SMALL = DetectorTraining(
+SMALL = MimoTraining(
     detector={"name": "oampnet", "layers": 3}, n_rx=8, n_tx=[3, 4], iterations=3, batch=16, report_every=1
 )
 
@@ -65,7 +65,7 @@ def test_a_file_says_what_was_trained_and_gives_the_same_network(trained, file, 
 
 
 def test_large_networks_are_kept_in_half_precision_and_small_ones_in_full():
-    training = SMALL.model_copy(update={"n_tx": [4], "detector": DetectorTraining(detector="detnet").detector})
+    training = SMALL.model_copy(update={"n_tx": [4], "detector": MimoTraining(detector="detnet").detector})
     large = DetectorTrainer(training, seed=1).trained()
     assert large.parameters > files.SMALL
     assert 2 * large.parameters < len(large.to_bytes()) < 2.2 * large.parameters + 20_000
@@ -126,7 +126,7 @@ def test_a_checkpoint_of_something_else_names_what_was_expected(file):
 
 def test_a_network_of_one_size_refuses_another(tmp_path):
     detnet = {"name": "detnet", "layers": 2, "hidden": 1, "memory": 1}
-    training = DetectorTraining(detector=detnet, n_rx=8, n_tx=[4], iterations=1, batch=8)
+    training = MimoTraining(detector=detnet, n_rx=8, n_tx=[4], iterations=1, batch=8)
     save_trained(train_detector(training, seed=1), tmp_path / "d.detector")
     with pytest.raises(DetectorError, match=r"found n_tx 3; allowed: 4, as '.*d.detector' was trained$"):
         create_detector("detnet", PROBLEM.changed(n_tx=3), checkpoint=str(tmp_path / "d.detector"))
@@ -139,7 +139,7 @@ def test_a_network_of_one_size_refuses_another(tmp_path):
 def test_cavity_inputs_serve_other_antennas_where_they_are_named_and_only_there(tmp_path, monkeypatch):
     for inputs in ("cavity", "gradient"):
         network = {"name": "re-mimo", "inputs": inputs, "width": 8, "blocks": 1, "heads": 2}
-        training = DetectorTraining(detector=network, n_rx=8, n_tx=[4], iterations=1, batch=8)
+        training = MimoTraining(detector=network, n_rx=8, n_tx=[4], iterations=1, batch=8)
         save_trained(train_detector(training, seed=1), tmp_path / f"{inputs}.detector")
     other = MimoProblem(6, 4)
     assert read_trained(tmp_path / "cavity.detector").misfit(other) is None
@@ -180,7 +180,7 @@ def test_without_a_checkpoint_the_shipped_one_that_fits_best_is_taken(trained, m
     ship("correlated-much", correlated="receive", correlation=[0.8])
 
     def best(**change):
-        return files.chosen(DetectorTraining(detector="oampnet").detector, PROBLEM.changed(**change)).name
+        return files.chosen(MimoTraining(detector="oampnet").detector, PROBLEM.changed(**change)).name
 
     assert best() == "both" and best(n_tx=3) == "three" and best(csi_error=0.01) == "both"
     assert best(correlated="receive", correlation=0.7) == "correlated"

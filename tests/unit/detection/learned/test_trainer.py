@@ -11,7 +11,7 @@ import torch
 from cellfree_sim.detection.learned.trainer import DetectorTrainer, resume_training, save_training, trainer_of
 from cellfree_sim.errors import DetectorError, RunFailedError
 from cellfree_sim.scenario import Scenario
-from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.scenario.training import MimoTraining
 
 SMALL = {
     "detector": {"name": "mmnet", "layers": 4},
@@ -25,7 +25,7 @@ SMALL = {
 
 
 def training(**changes):
-    return DetectorTraining(**{**SMALL, **changes})
+    return MimoTraining(**{**SMALL, **changes})
 
 
 def weights(trainer):

@@ -1,0 +1,66 @@
+"""What trainer and files of trained detectors ask of a training section, whichever its family."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from cellfree_sim.scenario.training import DetectorTraining
+from cellfree_sim.uplink.problem import Problem
+
+if TYPE_CHECKING:
+    from cellfree_sim.uplink.problem import Batch
+
+TrainingT = TypeVar("TrainingT", bound=DetectorTraining)
+ProblemT = TypeVar("ProblemT", bound=Problem)
+
+
+class Curriculum(ABC, Generic[TrainingT, ProblemT]):
+    """What a training section means."""
+
+    def __init__(self, training: TrainingT) -> None:
+        self.training = training
+
+    @abstractmethod
+    def problem(self) -> ProblemT:
+        """The problem that the network is made for."""
+
+    @abstractmethod
+    def slots(self, seed: int, iteration: int) -> Batch:
+        """The slots of an iteration, on the CPU: a function of the seed and its number, and of nothing else."""
+
+    @abstractmethod
+    def serves(self, problem: ProblemT) -> bool:
+        """Whether a shipped network of this training may be taken for `problem` where nobody named one."""
+
+    @abstractmethod
+    def misfit(self, problem: ProblemT) -> str | None:
+        """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None."""
+
+    @abstractmethod
+    def unusable(self, problem: ProblemT) -> tuple[str, Any, Any] | None:
+        """The key in which `problem` is another than a network of this training can serve at all, its value there, and
+        the one that is allowed; or None."""
+
+    @abstractmethod
+    def distance(self, problem: ProblemT) -> tuple[float, ...]:
+        """How far it is from having been trained for `problem` and nothing else; the smaller the better."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What it is trained on, for a table of a few columns: `problem`, `sizes`, `channel`."""
+
+    @staticmethod
+    def in_words(problem: ProblemT) -> str:
+        """A problem in a few words."""
+        return repr(problem)
+
+
+def spread(values: list[Any]) -> str:
+    """The range of some numbers.
+
+    >>> spread([16]), spread([32, 16])
+    ('16', '16-32')
+    """
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"

@@ -1,0 +1,1 @@
+"""Detectors of activity and data of massive machine-type communication."""

@@ -1,0 +1,1 @@
+"""What the mMTC detectors compute, on tensors."""

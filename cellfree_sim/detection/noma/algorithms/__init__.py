@@ -1,0 +1,1 @@
+"""What the NOMA receivers compute, on tensors."""
