@@ -167,7 +167,7 @@ def test_posterior_of_a_single_user_is_exact(name: str, constellation: str) -> N
     found, _ = distances(batch, problem.constellation)
     exact = (-found / batch.noise_variance.unsqueeze(-1)).log_softmax(-1).unsqueeze(1)
     out = create_detector(name, problem)(batch.y, batch.h, batch.noise_variance)
-    assert torch.allclose(out.logits.double(), exact, rtol=2e-3, atol=2e-3)
+    assert torch.allclose(out.logits.double(), exact, rtol=5e-3, atol=5e-3)
 
 
 @pytest.mark.parametrize("name", OURS)
