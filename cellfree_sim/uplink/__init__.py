@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from cellfree_sim.uplink.metrics import ErrorRates, Rate, error_rates
 from cellfree_sim.uplink.mimo import MimoProblem
+from cellfree_sim.uplink.mmtc import MmtcProblem
+from cellfree_sim.uplink.mmtc_metrics import FrameRate, StateRates, state_error_rates
 from cellfree_sim.uplink.problem import Batch, Problem
 
-__all__ = ["Batch", "ErrorRates", "MimoProblem", "Problem", "Rate", "error_rates"]
+__all__ = [
+    "Batch",
+    "ErrorRates",
+    "FrameRate",
+    "MimoProblem",
+    "MmtcProblem",
+    "Problem",
+    "Rate",
+    "StateRates",
+    "error_rates",
+    "state_error_rates",
+]

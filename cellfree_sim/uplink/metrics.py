@@ -65,7 +65,7 @@ class Rate:
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """Wilson's interval around the rate, with as many trials as are worth an independent one."""
-        return _wilson(self.value, self.trials / self.design_effect, confidence)
+        return wilson(self.value, self.trials / self.design_effect, confidence)
 
 
 def grouped_interval(
@@ -91,13 +91,13 @@ def grouped_interval(
     rate = wrong / total
     groups = sum(each > 0 for each in trials)
     if groups < 2 or not 0 < wrong < total:
-        return rate, *_wilson(rate, total if units is None else min(units, total), confidence)
+        return rate, *wilson(rate, total if units is None else min(units, total), confidence)
     squares = sum((e - rate * n) ** 2 for e, n in zip(errors, trials, strict=True))
     effect = max(groups / (groups - 1) * squares / (total * rate * (1 - rate)), 1.0)
-    return rate, *_wilson(rate, total / effect, confidence, groups)
+    return rate, *wilson(rate, total / effect, confidence, groups)
 
 
-def _wilson(rate: float, trials: float, confidence: float, groups: int | None = None) -> tuple[float, float]:
+def wilson(rate: float, trials: float, confidence: float, groups: int | None = None) -> tuple[float, float]:
     """Wilson's interval of a rate seen in so many independent trials; its ends are 0 and 1 where the rate is.
 
     Where the number of trials was estimated from so many `groups`, the quantile is that of Student's t.
