@@ -39,6 +39,10 @@ class ChannelError(UserError):
     """A channel cannot be made: a trace file that does not fit, or a model without its library."""
 
 
+class CodebookError(UserError):
+    """A codebook cannot be made or read, or gives a user unequal power or two messages the same codeword."""
+
+
 class DetectorError(UserError):
     """A detector is unknown, or cannot serve what it was given."""
 
