@@ -62,7 +62,7 @@ allowed: one codeword for each message
     name: str
 
     def __init__(self, codewords: Any, counts: Sequence[int] | None = None, name: str = "") -> None:
-        words = np.array(codewords, dtype=np.complex64)
+        words = np.array(codewords, dtype=np.complex64) + np.complex64(0)  # no negative zeros: equal is equal
         if words.ndim != 3 or 0 in words.shape:
             raise CodebookError(f"codebook: found codewords {list(words.shape)}; expected [users, messages, resources]")
         counts = tuple(int(count) for count in (counts or [words.shape[1]] * len(words)))
@@ -89,12 +89,12 @@ allowed: one codeword for each message
     @property
     def users(self) -> int:
         """N."""
-        return self.codewords.shape[0]
+        return len(self.counts)
 
     @property
     def resources(self) -> int:
         """K."""
-        return self.codewords.shape[2]
+        return int(self.codewords.shape[2])
 
     @property
     def energies(self) -> NDArray[np.float64]:
@@ -164,7 +164,7 @@ allowed: one codeword for each message
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> Codebook:
         """What `body` made."""
-        parts = unpack_array(body["codewords"])
+        parts, _ = unpack_array("codewords", body["codewords"])
         return cls(parts[0] + 1j * parts[1], [int(count) for count in body["counts"]], str(body["name"]))
 
     def to_bytes(self) -> bytes:
@@ -210,7 +210,9 @@ allowed: one codeword for each message
         low, high = energies.min(), energies.max()
         if high > low * (1 + EQUAL):
             found = f"found energies from {low:.4g} to {high:.4g}"
-            raise CodebookError(f"codebook: {found}; allowed: the same for all users (`received_power_db` makes others)")
+            raise CodebookError(
+                f"codebook: {found}; allowed: the same for all users (`received_power_db` makes others)"
+            )
 
 
 def _from_npz(path: Path) -> Codebook:

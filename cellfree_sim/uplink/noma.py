@@ -62,11 +62,10 @@ class NomaProblem:
     >>> batch = problem.sample(10, snr_db=20.0)
     >>> batch.y.shape, batch.h.shape, batch.messages.shape, problem.codebook.shape
     (torch.Size([10, 4]), torch.Size([10, 6, 4]), torch.Size([10, 6]), torch.Size([6, 4, 4]))
-    >>> NomaProblem(6, 4, codebook="wbf")
+    >>> NomaProblem(6, 4, rates=0)
     Traceback (most recent call last):
     ...
-    cellfree_sim.errors.UserError: codebook: found 'wbf'; allowed: file, scma, grassmannian, musa, quantised-wbe, \
-random, repetition, searched, wbe; did you mean 'wbe'?
+    cellfree_sim.errors.UserError: rates: found 0; allowed: a whole number from 1 to 8
     """
 
     family: ClassVar[Family] = "noma"
@@ -235,7 +234,7 @@ random, repetition, searched, wbe; did you mean 'wbe'?
         ).to(device)
 
     def misfit(self, y: Any, h: Any, noise_variance: Any) -> str | None:
-        """See `Problem.misfit`: y complex64 [S, R], h complex64 [S, N, R], R a multiple of K, noise_variance float32 [S]."""
+        """See `Problem.misfit`: y complex64 [S, R], h complex64 [S, N, R], noise_variance float32 [S], R = A K."""
         import torch
 
         for name, value, kind, axes in (

@@ -102,7 +102,7 @@ def correlations(signatures: NDArray[np.complex128]) -> NDArray[np.float64]:
 def cross_correlation(signatures: NDArray[np.complex128], activity: Sequence[float] | None = None) -> float:
     """Interference between users, weighted by how often both of a pair are active (None: always).
 
-        sum over i != j of p_i p_j |s_i^H s_j|^2 / (N (N - 1)).
+    sum over i != j of p_i p_j |s_i^H s_j|^2 / (N (N - 1)).
     """
     return weighted(correlations(signatures) ** 2, activity)
 
@@ -155,7 +155,8 @@ class _Search:
 
     def best(self, sweeps: int = 200) -> NDArray[np.complex128]:
         for _ in range(sweeps):
-            if not any([self._moved(user, resource) for user, resource in self._order]):
+            moved = [self._moved(user, resource) for user, resource in self._order]
+            if not any(moved):
                 break
         unit = self._unit()
         gram = np.abs(unit.conj() @ unit.swapaxes(1, 2)) ** 2

@@ -43,7 +43,7 @@ class Mmse(Spread):
 
 @NOMA_DETECTORS.register
 class MmseSic(Spread):
-    """MMSE with successive cancellation: one user decided, for a symbol or for silence, and taken out of y at a time."""
+    """MMSE with successive cancellation: one user at a time is decided, maybe for silence, and taken out of y."""
 
     name: Literal["mmse-sic"] = "mmse-sic"
     order: Literal["sinr", "power", "reliability"] = Field(

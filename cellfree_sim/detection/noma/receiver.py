@@ -40,7 +40,7 @@ class ByCoordinates(DetectorOptions):
         def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
             here = code.to(y.device)
             pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in (y, h, noise_variance)), strict=True)
-            found = torch.cat([self.scores(*piece, here) for piece in pieces])
+            found = torch.cat([self.scores(some, channels, noise, here) for some, channels, noise in pieces])
             return Detection(normalised(found, here.log_prior))
 
         return detect
@@ -52,7 +52,6 @@ class Spread(ByCoordinates):
     def check(self, problem: NomaProblem) -> None:
         """See `ByCoordinates.check`."""
         if problem.book.spreading() is None:
-            raise DetectorError(
-                f"detector '{self.name}': found the codebook '{problem.book.name}', whose codewords are not a signature "
-                "times a symbol; allowed: a spreading codebook (or ml, kbest, mpa, ep, pda)"
-            )
+            found = f"found the codebook '{problem.book.name}', whose codewords are no signature times a symbol"
+            allowed = "a codebook that spreads symbols (any suits ml, kbest, ep and pda)"
+            raise DetectorError(f"detector '{self.name}': {found}; allowed: {allowed}")

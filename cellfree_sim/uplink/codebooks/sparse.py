@@ -30,7 +30,7 @@ _PLACES = (  # of each user: resource and turn of the first, then of the second
 class Scma(CodebookOptions):
     """The common codebook of sparse code multiple access: 6 users on 4 resources, three on each.
 
-    Users of one bit keep an antipodal pair of their four codewords. Multiples of 4 resources are blocks of 6 users each.
+    Users of one bit keep an antipodal pair of their four codewords. 4 B resources are B blocks of up to 6 users each.
     """
 
     name: Literal["scma"] = "scma"

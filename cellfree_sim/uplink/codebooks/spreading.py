@@ -19,9 +19,7 @@ class Spreading(CodebookOptions):
     """A codebook that is signatures times symbols."""
 
     @abstractmethod
-    def signatures(
-        self, users: int, resources: int, activity: tuple[float, ...] | None
-    ) -> NDArray[np.complex128]:
+    def signatures(self, users: int, resources: int, activity: tuple[float, ...] | None) -> NDArray[np.complex128]:
         """Signatures [N, K] of unit norm."""
 
     def design(

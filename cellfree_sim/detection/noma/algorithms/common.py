@@ -63,7 +63,7 @@ class Code:
 
 def same_in_all_slots(h: Tensor) -> bool:
     """Whether h [S, ...] is the same in all slots: no fading, so that tables of what arrives serve them all."""
-    return bool(h.stride(0) == 0 or (h[0] == h[-1]).all() and (h == h[:1]).all())
+    return h.stride(0) == 0 or bool((h[0] == h[-1]).all() and (h == h[:1]).all())
 
 
 def as_real(values: Tensor) -> Tensor:

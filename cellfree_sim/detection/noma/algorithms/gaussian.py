@@ -62,7 +62,7 @@ class Coordinates:
     def posterior(self, y: Tensor, h: Tensor, noise_variance: Tensor) -> Posterior:
         """Of the coordinates of all users, given y [S, R] and h [S, N, R]."""
         resources = self.basis.shape[-1]
-        by_antenna = h.movedim(0, -1).unflatten(1, (-1, resources)).unsqueeze(1)  # [N, 1, antennas, K, S]
+        by_antenna = h.movedim(0, -1).reshape(h.shape[1], 1, -1, resources, len(h))  # [N, 1, antennas, K, S]
         columns = by_antenna * self.basis[:, :, None, :, None]
         columns = columns.flatten(2, 3).flatten(0, 1)  # [J, R, S]
         received = y.mT

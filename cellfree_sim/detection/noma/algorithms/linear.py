@@ -28,10 +28,11 @@ def extrinsic(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
     return mean / (variance * precision), 1 / precision
 
 
-def scores(estimate: Tensor, variance: Tensor, points: Tensor, log_prior: Tensor) -> Tensor:
+def _scores(estimate: Tensor, variance: Tensor, points: Tensor, log_prior: Tensor) -> Tensor:
     """Scores [..., A, S] of points [..., A] (or [..., A, S]) for estimates [..., S]."""
     distance = squared(estimate.unsqueeze(-2) - points)
-    return log_prior - distance / variance.unsqueeze(-2)
+    found: Tensor = log_prior - distance / variance.unsqueeze(-2)
+    return found
 
 
 def matched_filter(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinates) -> Tensor:
@@ -51,7 +52,7 @@ def mmse(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinates) -> Ten
     """The linear estimate of least mean square error, without its bias: scores [S, N, A]."""
     mean, covariance = code.posterior(y, h, noise_variance)
     estimate, variance = extrinsic(mean, variances(covariance))
-    found = scores(estimate, variance, code.values[..., :1], code.log_prior.unsqueeze(-1))
+    found = _scores(estimate, variance, code.values[..., :1], code.log_prior.unsqueeze(-1))
     return found.movedim(-1, 0)
 
 
@@ -74,12 +75,12 @@ def successive(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinates, 
         own = variances(covariance)
         estimate, variance = extrinsic(mean, own)
         if order == "reliability":
-            now = scores(estimate, variance, points.unsqueeze(-1), prior)
+            now = _scores(estimate, variance, points.unsqueeze(-1), prior)
             merit = now.log_softmax(dim=1).amax(dim=1)
         else:
             merit = (1 / own - 1) / sending if strength is None else strength
         user = torch.where(left, merit, -torch.inf).argmax(dim=0)
-        alone = scores(estimate[user, every], variance[user, every], points[user].mT, code.log_prior[user].mT)
+        alone = _scores(estimate[user, every], variance[user, every], points[user].mT, code.log_prior[user].mT)
         result[user, :, every] = alone.mT
         left[user, every] = False
         symbol = points[user, alone.argmax(dim=0)]
