@@ -45,7 +45,9 @@ def matched_filter(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinat
     estimate = (columns.conj() @ received.unsqueeze(-1)).squeeze(-1) / power
     leak = squared(gram).sum(dim=-1) - power.square()
     variance = (leak.clamp_min(0) / power + noise_variance.unsqueeze(-1)) / power
-    return code.log_prior - squared(estimate.unsqueeze(-1) - code.values[..., 0]) / variance.unsqueeze(-1)
+    distance = squared(estimate.unsqueeze(-1) - code.values[..., 0])
+    found: Tensor = code.log_prior - distance / variance.unsqueeze(-1)
+    return found
 
 
 def mmse(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinates) -> Tensor:
