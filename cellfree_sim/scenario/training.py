@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from cellfree_sim.registry import Choice, MisfitError
-from cellfree_sim.scenario.extensions import DETECTORS, detectors_of
+from cellfree_sim.scenario.extensions import DETECTORS, MMTC_DETECTORS, detectors_of
 from cellfree_sim.scenario.parts import Section
 from cellfree_sim.scenario.suggest import on_one_line
 
@@ -102,3 +102,56 @@ class MimoTraining(DetectorTraining):
             low = users / 8 + 6 + _HARDER_DB[self.constellation]
             high = low + 7
         return low + self.snr_offset_db, high + self.snr_offset_db
+
+
+class MmtcTraining(DetectorTraining):
+    """Fresh frames in every iteration, of one problem of massive machine-type communication: see `MmtcProblem`.
+
+    The pilots of `pilot_seed` are the same in all of them; networks with a few scalars for each layer serve any others.
+    """
+
+    family: ClassVar[str] = "mmtc"
+
+    problem: Literal["mmtc"] = Field("mmtc", description="the family of problems: activity and data from pilots")
+    detector: Annotated[Any, Choice(MMTC_DETECTORS)] = Field("cov-net", description="the learned detector")
+    devices: int = Field(100, ge=1, le=100_000, description="devices, most of them silent")
+    bits: int = Field(1, ge=1, le=8, description="of a message: a device has 2^bits pilots")
+    pilot_length: int = Field(40, ge=1, le=100_000, description="samples of a pilot")
+    antennas: int = Field(16, ge=1, le=4096, description="of the receiver, all stations together")
+    activity: float = Field(0.1, gt=0, le=0.999, description="probability that a device is active in a frame")
+    pilots: Literal["gaussian", "dft"] = Field("gaussian", description="random, or random rows of a Fourier matrix")
+    pilot_seed: int = Field(1, ge=0, le=2**63 - 1, description="of the pilots, and of fixed positions")
+    gains: Literal["known", "estimated", "unknown"] = Field("known", description="large-scale gains at the receiver")
+    gain_error_db: float = Field(0.0, ge=0, le=100, description="standard deviation of estimated gains")
+    positions: Literal["fresh", "fixed"] = Field("fresh", description="new in each frame, or one drop")
+    power: Literal["per-pilot", "per-symbol"] = Field(
+        "per-pilot", description="what the transmit power is the energy of"
+    )
+    power_dbm: float = Field(23.0, ge=-200, le=200, description="transmit power")
+    stations: int = Field(1, ge=1, le=4096, description="over which the antennas are spread evenly")
+    ring_km: float = Field(0.5, ge=0, le=1e4, description="radius of the ring of several stations")
+    iterations: int = Field(100, ge=1, le=100_000_000, description="batches, one step of the optimiser each")
+    batch: int = Field(32, ge=1, le=1_000_000, description="frames in a batch")
+    learning_rate: float = Field(0.1, gt=0, le=10, description="of AdamW, the peak of its one cycle")
+
+    @model_validator(mode="after")
+    def _it_fits_together(self) -> MmtcTraining:
+        if (self.gain_error_db > 0) != (self.gains == "estimated"):
+            allowed = "above 0" if self.gains == "estimated" else "0"
+            found = f"found {self.gain_error_db:g} with {self.gains} gains"
+            raise MisfitError(("gain_error_db",), f"{found}; allowed: {allowed}", because=("gains",))
+        if self.antennas % self.stations:
+            found = f"found {self.stations}; allowed: a divisor of the antennas, {self.antennas}"
+            raise MisfitError(("stations",), found, because=("antennas",))
+        return self
+
+
+def _family(value: Any) -> Any:
+    """The family that a training section names; MIMO where it names none."""
+    return value.get("problem", "mimo") if isinstance(value, dict) else getattr(value, "family", None)
+
+
+AnyTraining = Annotated[
+    Annotated[MimoTraining, Tag("mimo")] | Annotated[MmtcTraining, Tag("mmtc")], Discriminator(_family)
+]
+"""The training section of any family: its key `problem` says which."""

@@ -10,7 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validato
 from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import DETECTORS
 from cellfree_sim.scenario.parts import Name, Section
-from cellfree_sim.scenario.training import MimoTraining
+from cellfree_sim.scenario.training import AnyTraining
 
 Cooperation = Literal["local", "soft_fusion", "centralized"]
 
@@ -160,7 +160,7 @@ class Uplink(Section):
         default_factory=lambda: [Service()], min_length=1, max_length=100, description="who detects, and how"
     )
     events: list[UplinkEvent] = Field([], description="what happens to the services")
-    training: MimoTraining | None = Field(
+    training: AnyTraining | None = Field(
         None,
         description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
     )

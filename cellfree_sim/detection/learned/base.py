@@ -52,6 +52,14 @@ class Learned(DetectorOptions):
         """What training minimises: the mean cross-entropy of all `scores` with the `messages` int64 [S, N] sent."""
         return cross_entropies(scores, messages).mean()
 
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Lengths of the phases of training, as parts of the whole; each has its own cycle of the learning rate."""
+        return (1,)
+
+    def begin_phase(self, network: Any, phase: int) -> None:
+        """Prepare the network for the iterations of a phase, for example by freezing a part of it."""
+
     def learn(self, network: Any, slots: Batch) -> tuple[Tensor, Tensor]:
         """The loss of an iteration of training, which is minimised, and the share of wrong decisions (no gradient)."""
         scores = network(slots.y, slots.h_known, slots.noise_variance)

@@ -95,7 +95,7 @@ def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoP
 def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> MimoTraining:
     uplink = scenario.uplink
     assert uplink is not None
-    if uplink.training is not None and _makes(uplink.training, detector, problem):
+    if isinstance(uplink.training, MimoTraining) and _makes(uplink.training, detector, problem):
         return uplink.training
     most = min(scenario.network.users.count, problem.n_rx)
     return MimoTraining(

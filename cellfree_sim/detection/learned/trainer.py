@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -61,9 +63,8 @@ class DetectorTrainer:
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
         )
-        self._cycle = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, training.learning_rate, total_steps=max(training.iterations, 2), pct_start=_WARM_UP
-        )
+        self._ends = _phase_ends(self.options.phases, training.iterations)
+        self._cycle = self._learning_rate()
         self._called: Any = torch.compile(self.network) if training.compile else self.network
         self._sums = [0.0, 0.0, 0.0]
 
@@ -135,9 +136,24 @@ class DetectorTrainer:
         self.curve = {key: list(values) for key, values in state["curve"].items()}
         self._sums = list(state["sums"])
 
+    def _learning_rate(self) -> torch.optim.lr_scheduler.LRScheduler:
+        """One cycle for each phase."""
+        peak, ends = self.training.learning_rate, self._ends
+        if len(ends) == 1:
+            steps = max(self.training.iterations, 2)
+            return torch.optim.lr_scheduler.OneCycleLR(self._optimiser, peak, total_steps=steps, pct_start=_WARM_UP)
+
+        def share(iteration: int) -> float:
+            phase = bisect_right(ends[:-1], iteration)
+            begin = ends[phase - 1] if phase else 0
+            return _cycle((iteration - begin) / max(ends[phase] - begin, 1))
+
+        return torch.optim.lr_scheduler.LambdaLR(self._optimiser, share)
+
     def _step(self) -> None:
         """One iteration."""
         training = self.training
+        self.options.begin_phase(self.network, bisect_right(self._ends[:-1], self.iteration))
         slots = self.slots(self.iteration)
         torch.manual_seed(integer(self.seed, "detector", "network", self.iteration))  # for dropout and the like
         with torch.autocast(self.device.type, torch.bfloat16, enabled=training.mixed_precision):
@@ -220,6 +236,22 @@ def resume_training(path: Path) -> tuple[DetectorTrainer, Scenario]:
             f"{name}: is no training to go on with, or damaged; allowed: a file that 'cellfree train' saved"
         ) from None
     return trainer, scenario
+
+
+def _phase_ends(phases: tuple[int, ...], iterations: int) -> list[int]:
+    """The iteration that each phase ends before, for phases of these relative lengths.
+
+    >>> _phase_ends((1, 1, 2), 100)
+    [25, 50, 100]
+    """
+    return [iterations * done // sum(phases) for done in accumulate(phases)]
+
+
+def _cycle(done: float) -> float:
+    """The learning rate over its peak, after a share of a cycle: up for `_WARM_UP` of it, then down, as cosines."""
+    if done < _WARM_UP:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * done / _WARM_UP)) / 2
+    return (1 + math.cos(math.pi * (done - _WARM_UP) / (1 - _WARM_UP))) / 2
 
 
 def _device(wanted: str) -> str:

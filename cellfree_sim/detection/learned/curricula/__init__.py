@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Curriculum", "curriculum_class", "curriculum_of", "training_class"]
 
-_SECTIONS = {"mimo": "cellfree_sim.scenario.training:MimoTraining"}
+_SECTIONS = {
+    "mimo": "cellfree_sim.scenario.training:MimoTraining",
+    "mmtc": "cellfree_sim.scenario.training:MmtcTraining",
+}
 
 
 def training_class(family: str) -> type[DetectorTraining]:

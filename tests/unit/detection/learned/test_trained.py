@@ -208,7 +208,10 @@ def test_shipped_detectors_are_small_and_made_by_the_shipped_scenarios(name):
     assert kept == now
 
 
-@pytest.mark.parametrize("name", sorted(shipped_detectors()))
+SHIPPED_FOR_MIMO = [name for name, path in sorted(shipped_detectors().items()) if read_trained(path).family == "mimo"]
+
+
+@pytest.mark.parametrize("name", SHIPPED_FOR_MIMO)
 def test_shipped_detectors_make_fewer_errors_than_before_training(name):
     """On the same slots, with the most users and the strongest correlation that they were trained for (seed 1)."""
     training = read_trained(find_trained(name)).training

@@ -1,0 +1,87 @@
+"""Training for mMTC: see `MmtcTraining`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cellfree_sim.detection.learned.curricula import base
+from cellfree_sim.scenario.training import MmtcTraining
+from cellfree_sim.seeds import generator
+from cellfree_sim.uplink.mmtc import MmtcProblem
+from cellfree_sim.uplink.problem import Batch
+
+KEYS = (
+    *("devices", "bits", "pilot_length", "antennas", "activity", "pilots", "pilot_seed", "gains", "gain_error_db"),
+    *("positions", "power", "power_dbm", "stations", "ring_km"),
+)
+"""Options of the problem that a training section has."""
+ALIKE = ("bits", "gains", "stations")
+"""What a shipped network must have been trained with in order to be taken unasked."""
+NEAR = {"devices": 2.0, "pilot_length": 1.25, "antennas": 2.0, "activity": 2.0}
+"""The factor by which other sizes may differ from those that it was trained with."""
+
+
+class Curriculum(base.Curriculum[MmtcTraining, MmtcProblem]):
+    """See `base.Curriculum`."""
+
+    def problem(self) -> MmtcProblem:
+        """See `base.Curriculum.problem`."""
+        return MmtcProblem(**{key: getattr(self.training, key) for key in KEYS})
+
+    def slots(self, seed: int, iteration: int) -> Batch:
+        """See `base.Curriculum.slots`."""
+        import torch
+
+        numpy = generator(seed, "detector", "slots", iteration)
+        source = torch.Generator().manual_seed(int(numpy.integers(1 << 62)))
+        return self.problem().sample(self.training.batch, generator=source)
+
+    def serves(self, problem: MmtcProblem) -> bool:
+        """See `base.Curriculum.serves`."""
+        return self.misfit(problem) is None
+
+    def misfit(self, problem: MmtcProblem) -> str | None:
+        """See `base.Curriculum.misfit`. Sizes that do not shape the weights may differ a little."""
+        made = self.training
+        for key in (*ALIKE, *sorted(made.detector.sizes)):
+            found, expected = getattr(problem, key), getattr(made, key)
+            if found != expected:
+                return f"found {key} {found}; allowed: {expected}"
+        for key, factor in NEAR.items():
+            found, expected = _mean(getattr(problem, key)), getattr(made, key)
+            if not expected / factor <= found <= expected * factor:
+                return f"found {key} {found:g}; allowed: {expected / factor:g} to {expected * factor:g}"
+        return None
+
+    def unusable(self, problem: MmtcProblem) -> tuple[str, Any, Any] | None:
+        """See `base.Curriculum.unusable`."""
+        for key in sorted(self.training.detector.sizes):
+            found, expected = getattr(problem, key), getattr(self.training, key)
+            if found != expected:
+                return key, found, expected
+        return None
+
+    def distance(self, problem: MmtcProblem) -> tuple[float, ...]:
+        """See `base.Curriculum.distance`."""
+        made = self.training
+        sizes = ("pilot_length", "antennas", "devices", "activity")
+        return tuple(abs(1 - _mean(getattr(problem, key)) / getattr(made, key)) for key in sizes)
+
+    def facts(self) -> dict[str, str]:
+        """See `base.Curriculum.facts`."""
+        made = self.training
+        sizes = f"{made.devices} devices, {made.pilot_length} samples, {made.antennas} antennas"
+        if made.stations > 1:
+            sizes += f" at {made.stations} stations"
+        return {"problem": f"{made.bits} bit, {made.pilots} pilots", "sizes": sizes, "channel": f"{made.gains} gains"}
+
+    @staticmethod
+    def in_words(problem: MmtcProblem) -> str:
+        """See `base.Curriculum.in_words`."""
+        sizes = f"devices {problem.devices}, bits {problem.bits}, pilot_length {problem.pilot_length}"
+        return f"{sizes}, antennas {problem.antennas} at {problem.stations} stations, {problem.gains} gains"
+
+
+def _mean(value: Any) -> float:
+    """One number for all devices, or the mean over them."""
+    return sum(value) / len(value) if isinstance(value, tuple) else float(value)
