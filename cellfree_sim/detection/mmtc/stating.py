@@ -1,0 +1,88 @@
+"""Detectors of device states: what they share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import Field
+
+from cellfree_sim.detection.detector import Algorithm, Detection, DetectorOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cellfree_sim.detection.mmtc.algorithms.denoiser import GainGrid, Prior
+    from cellfree_sim.uplink.mmtc import MmtcProblem
+    from cellfree_sim.uplink.pilots import Pilots
+
+NUMBERS_AT_ONCE = 2**18
+"""Complex numbers, antennas times pilots, of the frames that are detected together: what a processor's cache holds."""
+
+
+class Frames(NamedTuple):
+    """Frames to detect, and what belongs to them, on one device.
+
+    Attributes:
+        y: received, complex64 [S, L, M].
+        noise: variances, float32 [S].
+        grid: gains in question.
+        prior: of the states.
+        pilots: of all devices.
+    """
+
+    y: Tensor
+    noise: Tensor
+    grid: GainGrid
+    prior: Prior
+    pilots: Pilots
+
+
+class Stating(DetectorOptions):
+    """Options of a detector that says by `states` how likely each state of each device is."""
+
+    gain_points: int = Field(
+        24,
+        ge=1,
+        le=1000,
+        description="gains that are weighed where the receiver does not know them; at most 9 for estimates",
+    )
+
+    @abstractmethod
+    def states(self, frames: Frames) -> Detection:
+        """The detection of some frames."""
+
+    def refuse(self, problem: MmtcProblem) -> None:
+        """Raise `DetectorError` where this detector cannot serve `problem`."""
+
+    def build(self, problem: MmtcProblem) -> Algorithm:
+        """See `DetectorOptions.build`. Frames are taken some at a time, so that memory does not grow with them."""
+        self.refuse(problem)
+        at_once = max(1, NUMBERS_AT_ONCE // (problem.antennas * problem.devices * problem.per_device))
+
+        def detect(y: Tensor, h: Tensor | None, noise_variance: Tensor) -> Detection:
+            from cellfree_sim.detection.mmtc.algorithms.denoiser import Prior
+            from cellfree_sim.detection.mmtc.algorithms.gains import gain_grid
+
+            prior, pilots = Prior.of(problem).to(y.device), problem.operator.to(y.device)
+            parts = []
+            for first in range(0, len(y), at_once):
+                some = slice(first, first + at_once)
+                noise = noise_variance[some]
+                points = self.gain_points if h is None else min(self.gain_points, 9)
+                grid = gain_grid(problem, None if h is None else h[some], noise, points)
+                parts.append(self.states(Frames(y[some], noise, grid, prior, pilots)))
+            return joined(parts)
+
+        return detect
+
+
+def joined(parts: list[Detection]) -> Detection:
+    """Detections of parts of the frames as one."""
+    import torch
+
+    if len(parts) == 1:
+        return parts[0]
+    made = [part.iterations for part in parts if part.iterations is not None]
+    logits = torch.cat([part.logits for part in parts])
+    return Detection(logits, soft=parts[0].soft, iterations=max(made) if made else None, details=parts[0].details)
