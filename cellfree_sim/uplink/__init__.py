@@ -8,6 +8,7 @@ from cellfree_sim.uplink.mimo import MimoProblem
 from cellfree_sim.uplink.mmtc import MmtcProblem
 from cellfree_sim.uplink.mmtc_metrics import FrameRate, StateRates, state_error_rates
 from cellfree_sim.uplink.noma import NomaProblem
+from cellfree_sim.uplink.noma_metrics import NomaRates, noma_error_rates
 from cellfree_sim.uplink.problem import Batch, Problem
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "MimoProblem",
     "MmtcProblem",
     "NomaProblem",
+    "NomaRates",
     "Problem",
     "Rate",
     "StateRates",
     "error_rates",
+    "noma_error_rates",
     "state_error_rates",
 ]

@@ -55,7 +55,7 @@ class ExpectationPropagation(GaussianMessages):
 
 @NOMA_DETECTORS.register
 class ProbabilisticDataAssociation(GaussianMessages):
-    """Probabilistic data association: the others count as Gaussian interference of their posterior mean and variance."""
+    """Probabilistic data association: others count as Gaussian interference of their posterior mean and variance."""
 
     kind: ClassVar[Any] = "pda"
     name: Literal["pda"] = "pda"

@@ -44,11 +44,11 @@ class RealCoordinates:
         seen = power > RANK * power[:, :1]
         count = int(seen.sum(dim=-1).max())
         root = torch.where(seen, power, 0).clamp_min(0).sqrt()[:, None, :count]
-        basis = (vectors[..., :count] * root).mT.unflatten(-1, (-1, 2)).contiguous()
+        basis = (vectors[..., :count] * root).mT
         values = torch.where(root > 0, apart @ vectors[..., :count] / root.clamp_min(1e-30), 0)
-        self.basis = torch.view_as_complex(basis).to(torch.complex64)
+        self.basis = _complex(basis)
         self.values = values.float()
-        self.mean = torch.view_as_complex(mean.unflatten(-1, (-1, 2)).contiguous()).to(torch.complex64)
+        self.mean = _complex(mean)
         self.log_prior = code.log_prior
         self._code = code
         self._elsewhere: dict[torch.device, RealCoordinates] = {code.words.device: self}
@@ -70,6 +70,11 @@ class RealCoordinates:
         gram = both @ both.mT * scale[:, None, None]
         matched = apply(both, torch.view_as_real(received.contiguous()).flatten(1)) * scale.unsqueeze(-1)
         return gram, matched
+
+
+def _complex(parts: Tensor) -> Tensor:
+    """Complex64 [..., K] of real and imaginary parts in turn [..., 2 K]."""
+    return torch.complex(parts[..., 0::2], parts[..., 1::2]).to(torch.complex64)
 
 
 def gaussian_messages(
