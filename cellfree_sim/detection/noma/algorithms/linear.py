@@ -101,9 +101,9 @@ def conditioned(mean: Tensor, covariance: Tensor, user: Tensor, value: Tensor) -
 
 
 def _powers(h: Tensor, code: Coordinates) -> Tensor:
-    """Received energy of each user [S, N]."""
+    """Received energy of each user when it sends [S, N]."""
     antennas = h.shape[-1] // code.basis.shape[-1]
-    return squared(h * code.basis[:, 0].repeat(1, antennas)).sum(dim=-1)
+    return squared(h * code.basis[:, 0].repeat(1, antennas)).sum(dim=-1) / code.sending
 
 
 def oracle_least_squares(y: Tensor, h: Tensor, noise_variance: Tensor, code: Coordinates) -> Tensor:
