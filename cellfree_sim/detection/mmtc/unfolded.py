@@ -71,7 +71,8 @@ class AmpNet(MmtcLearned):
         from cellfree_sim.detection.mmtc.networks.gains import GainBelief
         from cellfree_sim.detection.mmtc.networks.message_passing import MessagePassingNet
 
-        return MessagePassingNet(problem.operator, problem.activities(), GainBelief(problem), self.layers)
+        antennas = problem.antennas // problem.stations
+        return MessagePassingNet(problem.operator, problem.activities(), GainBelief(problem), antennas, self.layers)
 
 
 @MMTC_DETECTORS.register

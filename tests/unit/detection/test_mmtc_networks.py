@@ -291,6 +291,22 @@ def test_scores_and_gradients_are_finite_at_60_db_and_32_antennas(name):
     assert all(each.grad is None or each.grad.isfinite().all() for each in net.parameters())
 
 
+@pytest.mark.parametrize("name", ["cov-net", "amp-net"])
+@pytest.mark.parametrize("stations", [1, 2])
+def test_estimated_and_unknown_gains_are_taken(name, stations):
+    problem = MmtcProblem(devices=8, pilot_length=10, antennas=4, stations=stations, gains="estimated", gain_error_db=3)
+    batch = frames(problem)
+    net = network(name, problem)
+    estimated = scores(net, batch)[-1]
+    unknown = net(3 * batch.y, None, 9 * batch.noise_variance)[-1]
+    torch.testing.assert_close(unknown, net(batch.y, None, batch.noise_variance)[-1], rtol=1e-2, atol=1e-2)
+    known = network(name, problem.changed(gains="known", gain_error_db=0.0))
+    sharp = network(name, problem.changed(gain_error_db=1e-3))
+    exact = known(batch.y, batch.h, batch.noise_variance)[-1]
+    torch.testing.assert_close(sharp(batch.y, batch.h, batch.noise_variance)[-1], exact, rtol=1e-2, atol=1e-2)
+    assert not torch.allclose(estimated.float(), exact.float(), rtol=0.1, atol=0.1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_noise_is_a_matter_of_scale(name):
     """Frames, gains and noise of nine times the power are the same frames."""

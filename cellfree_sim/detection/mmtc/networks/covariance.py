@@ -107,7 +107,7 @@ class Frames:
 
     def __init__(self, net: CovarianceNet, y: Tensor, h: Tensor | None, noise_variance: Tensor) -> None:
         stations = net.belief.stations
-        gains = net.belief(h, noise_variance, len(net.prior))
+        gains, log_weights = net.belief(h, noise_variance)
         largest = float(gains.detach().max()) if net.precision == "auto" else 0.0
         double = net.precision == "double" or largest > LARGE_GAIN
         self.real = torch.float64 if double else torch.float32
@@ -116,7 +116,7 @@ class Frames:
         self.y = scaled.reshape(*y.shape[:2], stations, -1).movedim(2, 1).to(kind)  # [S, B, L, M]
         self.gains = gains.to(self.real).unsqueeze(3)  # [S, B, N, 1, K]
         self.pilots = net.pilots.to(kind)  # [L, N, Q]
-        self.log_weights = net.belief.log_weights.to(self.real)
+        self.log_weights = log_weights.to(self.real)
         prior = net.prior.to(self.real)
         self.log_odds = (prior.log() - torch.log1p(-prior * self.pilots.shape[2])).unsqueeze(-1)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cellfree_sim.uplink.path_loss import drop_distances, relative_gains, station_positions
 
@@ -25,44 +25,38 @@ HERMITE = 7
 _DROPS = 50_000
 
 
-class GainBelief(nn.Module):
-    """Values [S, B, N, K] that the gains over the noise may have, and their log-probabilities [K].
+class GainBelief:
+    """Values that the gains over the noise may have, and their log-probabilities.
 
     Attributes:
+        devices: N.
         stations: B.
-        largest: the largest gain of an unknown device over the noise of the problem, 0 where receivers get gains.
     """
 
-    values: Tensor
-    log_weights: Tensor
-
     def __init__(self, problem: MmtcProblem) -> None:
-        super().__init__()
-        self.stations = problem.stations
-        self.unknown = problem.gains == "unknown"
-        self._values: Tensor
-        if self.unknown:
-            values = unknown_gains(problem.stations, problem.ring_km, problem.radii_km)
-            values, weights = values * 10 ** (problem.edge_snr_db / 10), torch.ones(len(values))
-        elif problem.gains == "estimated":
-            points, masses = np.polynomial.hermite_e.hermegauss(HERMITE)
-            values = torch.as_tensor(10 ** (problem.gain_error_db * points / 10), dtype=torch.float32)
-            weights = torch.as_tensor(masses, dtype=torch.float32)
-        else:
-            values = weights = torch.ones(1)
-        self.largest = float(values.max()) if self.unknown else 0.0
-        self.register_buffer("values", values, persistent=False)
-        self.register_buffer("log_weights", (weights / weights.sum()).log(), persistent=False)
+        self.devices, self.stations = problem.devices, problem.stations
+        self._error_db = problem.gain_error_db
+        self._edge = 10 ** (problem.edge_snr_db / 10)
+        self._cell = (problem.stations, problem.ring_km, problem.radii_km)
 
-    def forward(self, h: Tensor | None, noise_variance: Tensor, devices: int) -> Tensor:
-        """Values float32 [S, B, N, K], of what the receiver was given: h [S, N] or [S, N, B], or None."""
+    def __call__(self, h: Tensor | None, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Values over the noise float32 [S, B, N, K], and log-probabilities [K].
+
+        Args:
+            h: gains that the receiver was given, [S, N] or [S, N, B]; None where it has none.
+            noise_variance: [S].
+        """
         frames = len(noise_variance)
         if h is None:
-            given = self.values.expand(frames, self.stations, devices, -1)
-        else:
-            given = h.reshape(frames, devices, self.stations).transpose(1, 2).unsqueeze(-1)
-            given = given if self.unknown else given * self.values
-        return given / noise_variance.reshape(-1, 1, 1, 1)
+            values = (self._edge * unknown_gains(*self._cell)).to(noise_variance)
+            even = torch.full_like(values, 1 / len(values))
+            return values.expand(frames, self.stations, self.devices, -1), even.log()
+        given = h.reshape(frames, self.devices, self.stations).transpose(1, 2) / noise_variance.reshape(-1, 1, 1)
+        if not self._error_db:
+            return given.unsqueeze(-1), given.new_zeros(1)
+        points, masses = np.polynomial.hermite_e.hermegauss(HERMITE)
+        errors = torch.from_numpy(10 ** (self._error_db * points / 10)).to(given)
+        return given.unsqueeze(-1) * errors, torch.from_numpy(np.log(masses / masses.sum())).to(given)
 
 
 @functools.lru_cache(maxsize=8)

@@ -56,14 +56,15 @@ class MessagePassingNet(nn.Module):
         pilots: the operator S.
         activities: probability that each device is active, float32 [N].
         belief: of the gains.
+        antennas: A.
         layers: T.
     """
 
     log_odds: Tensor
 
-    def __init__(self, pilots: Pilots, activities: Tensor, belief: GainBelief, layers: int) -> None:
+    def __init__(self, pilots: Pilots, activities: Tensor, belief: GainBelief, antennas: int, layers: int) -> None:
         super().__init__()
-        self.belief = belief
+        self.belief, self.antennas = belief, antennas
         self._pilots = {pilots.device: pilots}
         self.register_buffer("log_odds", (activities / pilots.per_device / (1 - activities)).log(), persistent=False)
         self.scalars = nn.ParameterDict(
@@ -78,7 +79,8 @@ class MessagePassingNet(nn.Module):
     def forward(self, y: Tensor, h: Tensor | None, noise_variance: Tensor) -> list[Tensor]:
         """Scores [S, N, 1 + Q] of each layer, the first entry that of silence."""
         pilots = self._on(y.device)
-        gains = self.belief(h, noise_variance, pilots.devices).unsqueeze(3)  # [S, B, N, 1, K]
+        values, log_weights = self.belief(h, noise_variance)
+        gains = values.unsqueeze(3)  # [S, B, N, 1, K]
         received = (y / noise_variance.sqrt().reshape(-1, 1, 1)).mT.reshape(
             len(y), self.belief.stations, -1, pilots.length
         )
@@ -88,24 +90,26 @@ class MessagePassingNet(nn.Module):
             noisy = estimate + layer.step * pilots.adjoint(residual)
             variance = layer.variance * residual.abs().square().mean(dim=(2, 3))  # [S, B]
             energy = noisy.abs().square().sum(dim=2).reshape(*variance.shape, pilots.devices, -1)
-            scores, weight, slope = self._denoised(energy, gains * layer.gain, variance, received.shape[2], layer)
+            scores, weight, slope = self._denoised(energy, gains * layer.gain, log_weights, variance, layer)
             outputs.append(scores)
             shrunk = noisy * weight.flatten(2).unsqueeze(2)
-            derivative = (weight + slope * energy / received.shape[2]).sum(dim=(2, 3)) / pilots.length
+            derivative = (weight + slope * energy / self.antennas).sum(dim=(2, 3)) / pilots.length
             estimate = shrunk + layer.damping * (estimate - shrunk)
             memory = (layer.onsager * (1 - layer.damping) * derivative).unsqueeze(-1).unsqueeze(-1)
             residual = received - pilots.forward(estimate) + memory * residual
         return outputs
 
     def _denoised(
-        self, energy: Tensor, gains: Tensor, variance: Tensor, antennas: int, layer: Scalars
+        self, energy: Tensor, gains: Tensor, log_weights: Tensor, variance: Tensor, layer: Scalars
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores [S, N, 1 + Q], and the weight of each pilot with its slope over the energy [S, B, N, Q]."""
         noise = variance[..., None, None, None]
         shrink = gains / (gains + noise)
         pull = layer.temperature * shrink / noise
-        ratios = (energy.unsqueeze(-1) * pull - layer.temperature * antennas * torch.log1p(gains / noise)).sum(dim=1)
-        joint = ratios + self.belief.log_weights  # [S, N, Q, K]
+        ratios = (energy.unsqueeze(-1) * pull - layer.temperature * self.antennas * torch.log1p(gains / noise)).sum(
+            dim=1
+        )
+        joint = ratios + log_weights  # [S, N, Q, K]
         evidence = joint.logsumexp(dim=-1) + self.log_odds.unsqueeze(-1) + layer.log_prior
         scores = torch.cat([torch.zeros_like(evidence[..., :1]), evidence], dim=-1)
         chance = scores.softmax(dim=-1)[..., 1:]
