@@ -58,6 +58,7 @@ class _Model:
     """A detector of this actor, and what it has done."""
 
     service: DetectionService
+    family: str
     requests: int = 0
     slots: int = 0
     batches: int = 0
@@ -70,7 +71,8 @@ class EdgeService:
     """Actor with one or several detectors of a station, on its device.
 
     Args:
-        models: the detectors, by name of the service: options of the detector, and of the `MimoProblem` it is for.
+        models: the detectors, by name of the service: options of the detector, and the problem that it is for,
+            as `cellfree_sim.uplink.families` describes it.
         gpus: ids of the station's GPUs, one of which it uses if torch can; empty: the CPU.
         batch: most requests in a batch.
         deadline_s: longest time that a request waits for others, wall seconds; longer only if the thread is busy.
@@ -154,7 +156,7 @@ class EdgeService:
     async def swap(self, service: str, detector: dict[str, Any]) -> None:
         """See `Services.swap`: other requests are served by the old detector until the new one is ready."""
         model = self._named(service)
-        await self._apart(lambda: model.service.swap(make_options(detector)))
+        await self._apart(lambda: model.service.swap(make_options(model.family, detector)))
 
     async def stats(self) -> dict[str, dict[str, Any]]:
         """What each service did since this process was started; latencies are wall milliseconds of the last requests.
@@ -189,9 +191,11 @@ class EdgeService:
 
     def _made(self, name: str, options: dict[str, Any], problem: dict[str, Any]) -> _Model:
         from cellfree_sim.detection.serving.service import DetectionService
-        from cellfree_sim.uplink.mimo import MimoProblem
+        from cellfree_sim.uplink.families import problem_of
 
-        return _Model(DetectionService(name, make_options(options), MimoProblem(**problem), device=self._device))
+        family = problem["family"]
+        service = DetectionService(name, make_options(family, options), problem_of(problem), device=self._device)
+        return _Model(service, family)
 
     def _named(self, service: str) -> _Model:
         if self._broken is not None:
@@ -254,11 +258,11 @@ class EdgeService:
                 request.answer.set_result(answer)
 
 
-def make_options(detector: dict[str, Any]) -> DetectorOptions:
-    """Options of a detector from what `model_dump` made of them."""
-    from cellfree_sim.scenario.extensions import DETECTORS
+def make_options(family: str, detector: dict[str, Any]) -> DetectorOptions:
+    """Options of a detector of a family from what `model_dump` made of them."""
+    from cellfree_sim.scenario.extensions import detectors_of
 
-    options: DetectorOptions = DETECTORS.create(**detector)
+    options: DetectorOptions = detectors_of(family).create(**detector)
     return options
 
 
@@ -303,12 +307,12 @@ def _key(model: _Model, request: _Request) -> Hashable:
     arrays = (y, h) if number else (y, h, noise)
     fits = (
         all(isinstance(each, np.ndarray) for each in arrays)
-        and y.dtype == h.dtype == np.complex64
-        and (y.ndim, h.ndim) == (2, 3)
-        and h.shape[:2] == y.shape
+        and y.dtype == np.complex64
+        and 0 not in (y.ndim, h.ndim)
+        and h.shape[:1] == y.shape[:1]
         and (number or (noise.dtype == np.float32 and noise.shape == y.shape[:1]))  # type: ignore[union-attr]
     )
-    return (model, *h.shape[1:]) if fits else (model, request)
+    return (model, y.shape[1:], h.shape[1:], str(h.dtype)) if fits else (model, request)
 
 
 def _device(gpus: Sequence[str]) -> str:

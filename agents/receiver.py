@@ -14,6 +14,7 @@ from cellfree_sim.detection.serving.receiver import UplinkContext
 from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.results.state import pack_state, unpack_state
 from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.uplink.population import section
 
 
 class Receiver:
@@ -65,7 +66,7 @@ class Receiver:
 
     def swap(self, service: str, detector: str) -> None:
         """Let a service detect with another detector, given as JSON."""
-        self._prepared.swap(service, read_detector(detector))
+        self._prepared.swap(service, read_detector(section(self._context.scenario).problem, detector))
 
     def fail(self, service: str) -> bool:
         """Kill the process of a service; whether there is one here."""

@@ -33,7 +33,7 @@ from cellfree_sim.errors import DetectorError, UserError
 if TYPE_CHECKING:
     from cellfree_sim.detection.detector import DetectorOptions
     from cellfree_sim.scenario.uplink import Queue
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.problem import Problem
 
 MAX_BODY_BYTES = 64 * 2**20
 SERVICE = "http"
@@ -125,7 +125,7 @@ def read_request(body: bytes) -> Arrays:
 
 def serve_detector(
     detector: str | DetectorOptions,
-    problem: MimoProblem,
+    problem: Problem,
     *,
     queue: Queue | None = None,
     name: str = "detector",
@@ -157,6 +157,7 @@ def serve_detector(
         raise UserError("Ray Serve is not installed; it comes with: pip install 'cellfree-sim[serve]'") from error
     from cellfree_sim.detection import create_detector
     from cellfree_sim.scenario.uplink import Queue as Default
+    from cellfree_sim.uplink.families import described
 
     options = create_detector(detector, problem).options if isinstance(detector, str) else detector
     chosen = queue or Default()
@@ -169,7 +170,7 @@ def serve_detector(
     )
     settings = {"batch": chosen.batch, "deadline_s": chosen.deadline_s, "capacity": chosen.capacity}
     serve.start(http_options={"host": host, "port": port})
-    serve.run(deployment.bind(options.model_dump(), problem.options(), **settings), name=name, route_prefix=route)
+    serve.run(deployment.bind(options.model_dump(), described(problem), **settings), name=name, route_prefix=route)
 
 
 def _text(status: int, content: dict[str, Any]) -> Answer:

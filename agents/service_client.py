@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.detector import DetectorOptions
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.scenario.uplink import Queue
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.problem import Problem
 
 GONE = (RayActorError, OutOfMemoryError)
 OUTSTANDING = 64
@@ -40,7 +40,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1e-3, 0.1  # between two attempts at a busy ser
 CALLS = 4  # under way at a time; requests that come meanwhile share the next one
 MOST_JOBS, MOST_BYTES = 32, 3 * 2**20  # of one call, whose arguments travel in the call itself
 
-Models = Mapping[str, "tuple[DetectorOptions, MimoProblem]"]
+Models = Mapping[str, "tuple[DetectorOptions, Problem]"]
 Start = Callable[[dict[str, tuple[dict[str, Any], dict[str, Any]]]], Any]
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class ServiceClient:
     def launch(
         cls,
         detector: str | DetectorOptions,
-        problem: MimoProblem,
+        problem: Problem,
         *,
         queue: Queue | None = None,
         name: str = "edge",
@@ -291,11 +291,12 @@ class ServiceClient:
     async def _living(self) -> Any:
         """The actor, ready for requests; another one, where it died."""
         from agents.controller import account
+        from cellfree_sim.uplink.families import described
 
         async with self._lock:
             died = 0
             while self._actor is None:
-                models = {name: (o.model_dump(), p.options()) for name, (o, p) in self._models.items()}
+                models = {name: (o.model_dump(), described(p)) for name, (o, p) in self._models.items()}
                 actor = self._start(models)
                 try:
                     await self._told(actor.ready.remote())
@@ -427,9 +428,9 @@ def services_of(
     return RemoteServices({name: partial(client, name) for name in detectors})
 
 
-def read_detector(detector: str) -> DetectorOptions:
-    """Options of a detector from their JSON."""
-    return make_options(json.loads(detector))
+def read_detector(family: str, detector: str) -> DetectorOptions:
+    """Options of a detector of a family from their JSON."""
+    return make_options(family, json.loads(detector))
 
 
 def _kill(actor: Any) -> None:

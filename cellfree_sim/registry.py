@@ -151,5 +151,30 @@ class Choice:
         return {"anyOf": [{"type": "string", "enum": alone}, handler(schema)] if alone else [handler(schema)]}
 
 
+class Tagged:
+    """Annotation that makes a pydantic field one of several sections, which one of their keys tells apart.
+
+    ``uplink: Annotated[Uplink, Tagged("problem", {"mimo": MimoUplink, "noma": NomaUplink})]``. Where the key is left
+    out the section is the first; in that one the key has a default, in all others none.
+    """
+
+    def __init__(self, key: str, sections: dict[str, type[Options]]) -> None:
+        self.key = key
+        self.sections = sections
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        first = next(iter(self.sections))
+        choices = {name: handler.generate_schema(section) for name, section in self.sections.items()}
+        union = core_schema.tagged_union_schema(choices, discriminator=self.key)
+        return core_schema.no_info_before_validator_function(
+            lambda value: {self.key: first, **value} if isinstance(value, dict) else value, union
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = handler(schema)
+        found["anyOf"] = found.pop("oneOf")  # where the key is left out, more than one may look right
+        return found
+
+
 def _needs_options(option: type[Named]) -> bool:
     return any(field.is_required() for key, field in option.model_fields.items() if key != "name")

@@ -34,12 +34,14 @@ class Shape:
 
     Attributes:
         alternatives: schemas without ``$ref``, ``anyOf`` and ``oneOf``, any of which may hold.
-        names: the names to choose from, where a registered extension is chosen here.
+        names: the names to choose from, where a registered extension, or one of several sections, is chosen here.
+        tag: the key that says which one.
         default: the value that stands here when nothing is given, or None.
     """
 
     alternatives: tuple[dict[str, Any], ...]
     names: tuple[str, ...] = ()
+    tag: str = "name"
     default: Any = None
 
     @staticmethod
@@ -76,7 +78,7 @@ class Shape:
 
     def _of(self, chosen: Any) -> Iterator[dict[str, Any]]:
         for schema in self.alternatives:
-            name = schema.get("properties", {}).get("name", {}) if self.names else {}
+            name = schema.get("properties", {}).get(self.tag, {}) if self.names else {}
             if chosen is None or not name or chosen in name.get("enum", [name.get("const")]):
                 yield schema
 
@@ -99,7 +101,7 @@ def keys_called(key: str) -> list[str]:
 
 
 def _section_keys(shape: Shape, prefix: str) -> Iterator[str]:
-    for key in [] if shape.names else shape.key_names():
+    for key in [] if shape.names and shape.tag == "name" else shape.key_names():
         yield prefix + key
         below = shape.below(key)
         if below is not None:
@@ -109,7 +111,7 @@ def _section_keys(shape: Shape, prefix: str) -> Iterator[str]:
 def _shape(schema: dict[str, Any]) -> Shape:
     alternatives = tuple(_alternatives(schema))
     names = tuple(dict.fromkeys(_names(schema)))
-    return Shape(alternatives, names, schema.get("default"))
+    return Shape(alternatives, names, next(_tags(schema), "name"), schema.get("default"))
 
 
 def _alternatives(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -127,6 +129,14 @@ def _names(schema: dict[str, Any]) -> Iterator[str]:
     yield from schema.get("discriminator", {}).get("mapping", {})
     for part in schema.get("anyOf", ()):
         yield from _names(part)
+
+
+def _tags(schema: dict[str, Any]) -> Iterator[str]:
+    """The key that tells the parts of a union apart."""
+    if "discriminator" in schema:
+        yield schema["discriminator"]["propertyName"]
+    for part in schema.get("anyOf", ()):
+        yield from _tags(part)
 
 
 def _referred(schema: dict[str, Any]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def locate(location: Sequence[str | int], root: Node, below: Sequence[str | int]
             tagged = True
             continue
         child = node.child(step) if written else None
-        name = _chosen(node) if written else None
+        name = _chosen(node, current) if written else None
         following = current.below(step, name) if current is not None else None
         if child is None and not certain and (isinstance(step, int) or following is None):
             continue  # the tag of a union without names, or a part of a default
@@ -94,10 +94,12 @@ def dotted(path: Iterable[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def _chosen(node: Node) -> Any:
-    """The name of the extension that is chosen at a node."""
+def _chosen(node: Node, shape: Shape | None) -> Any:
+    """The name of the extension, or of the section, that is chosen at a node."""
+    tag = shape.tag if shape is not None else "name"
     if isinstance(node.value, dict):
-        return node.value["name"].plain() if "name" in node.value else None
+        usual = shape.names[0] if shape is not None and shape.names and tag != "name" else None
+        return node.value[tag].plain() if tag in node.value else usual
     return node.value if isinstance(node.value, str) else None
 
 
@@ -118,9 +120,10 @@ def _line(error: Any, spot: Spot, other: Spot | None) -> str:
         return f"{_place_of_misfit(spot, other)}: {key}: {on_one_line(_message(error), 300)}"
     if kind == "union_tag_not_found" and isinstance(node.value, dict) and "name" not in node.value:
         return f"{node.place}: {key}.name: is missing; allowed: {_allowed(spot, error)}"
-    name = node.child("name")
+    tag = spot.shape.tag if spot.shape is not None else "name"
+    name = node.child(tag)
     if kind.startswith("union_tag") and name is not None:
-        node, key = name, f"{key}.name"
+        node, key = name, f"{key}.{tag}"
     if not spot.written:
         return f"{node.place}: {key}: {on_one_line(_message(error), 300)}"
     meant = did_you_mean(node.value, spot.shape.words() if spot.shape else []) if isinstance(node.value, str) else ""

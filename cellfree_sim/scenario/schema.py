@@ -26,8 +26,8 @@ from cellfree_sim.scenario.extensions import (
 from cellfree_sim.scenario.link import Link
 from cellfree_sim.scenario.parts import MBS_NAME, Azimuth, Name, Position, Section, station_name_problem
 from cellfree_sim.scenario.sweep import Sweep
-from cellfree_sim.scenario.uplink import Uplink
 from cellfree_sim.scenario.uplink_checks import check_uplink, services_share
+from cellfree_sim.scenario.uplink_families import AnyUplink
 
 REAL_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "int8": 1.125}  # int8: with a scale for each 32 values
 FRAME_OVERHEAD_BYTES = 2048  # header and keys, without the names of the stations on the path
@@ -273,7 +273,7 @@ class Scenario(Section):
     channel: Channel = Field(default_factory=Channel)
     backhaul: Backhaul = Field(default_factory=Backhaul)
     downlink: Downlink = Field(default_factory=Downlink)
-    uplink: Uplink | None = Field(
+    uplink: AnyUplink | None = Field(
         None, description="what users send meanwhile, and which detectors serve it; none: nothing"
     )
     link: Link | None = Field(None, description="detectors measured at single points, without a network")

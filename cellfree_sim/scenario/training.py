@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import DETECTORS, MMTC_DETECTORS, detectors_of
@@ -144,14 +144,3 @@ class MmtcTraining(DetectorTraining):
             found = f"found {self.stations}; allowed: a divisor of the antennas, {self.antennas}"
             raise MisfitError(("stations",), found, because=("antennas",))
         return self
-
-
-def _family(value: Any) -> Any:
-    """The family that a training section names; MIMO where it names none."""
-    return value.get("problem", "mimo") if isinstance(value, dict) else getattr(value, "family", None)
-
-
-AnyTraining = Annotated[
-    Annotated[MimoTraining, Tag("mimo")] | Annotated[MmtcTraining, Tag("mmtc")], Discriminator(_family)
-]
-"""The training section of any family: its key `problem` says which."""

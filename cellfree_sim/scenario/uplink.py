@@ -1,17 +1,24 @@
-"""The uplink of a scenario: who sends, over what, and which detectors serve it at the stations."""
+"""The uplink of a scenario: who sends, over what, and which detectors serve it at the stations.
+
+What all uplinks share is here. Each family of problems has a section of its own, with its detectors and with what is
+sent: `uplink_mimo` and the others beside it; `Uplink.problem` tells them apart (`uplink_families`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
 
-from cellfree_sim.registry import Choice, MisfitError
-from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.registry import MisfitError
 from cellfree_sim.scenario.parts import Name, Section
-from cellfree_sim.scenario.training import AnyTraining
+from cellfree_sim.scenario.training import DetectorTraining
 
+Family = Literal["mimo", "noma", "mmtc"]
 Cooperation = Literal["local", "soft_fusion", "centralized"]
 
 
@@ -78,7 +85,7 @@ class Service(Section):
     """
 
     name: Name | None = Field(None, description="<detector>-<cooperation> by default")
-    detector: Annotated[Any, Choice(DETECTORS)] = Field("ep", description="the detector")
+    detector: Any
     stations: Literal["all"] | list[str] = Field("all", description="which stations take part")
     cooperation: Cooperation = Field("local", description="who decides, and what crosses the backhaul for it")
     cluster: int | None = Field(None, ge=1, le=1000, description="each user is served by its so many best stations")
@@ -91,7 +98,7 @@ class SwapDetector(Section):
     """Another detector for a service while it serves: a hot swap, without losing a request."""
 
     service: str = Field(description="name of the service")
-    detector: Annotated[Any, Choice(DETECTORS)] = Field(description="what it detects with from then on")
+    detector: Any
 
 
 class FailService(Section):
@@ -127,8 +134,7 @@ class UplinkEvent(Section):
 class Uplink(Section):
     """Grant-free users send bursts; every station hears them; edge services detect what they sent."""
 
-    problem: Literal["mimo"] = Field("mimo", description="coherent detection of QAM symbols of all active users")
-    constellation: Literal["qpsk", "qam16", "qam64", "qam256"] = Field("qpsk", description="of all users")
+    problem: Family
     snr_db: list[Annotated[float, Field(ge=-100, le=100)]] = Field(
         [10.0],
         min_length=1,
@@ -156,14 +162,23 @@ class Uplink(Section):
         description="share of each backhaul link's capacity that is kept for the uplink; all of it is the uplink's "
         "where downlink.algorithm learns nothing",
     )
-    services: list[Service] = Field(
-        default_factory=lambda: [Service()], min_length=1, max_length=100, description="who detects, and how"
-    )
-    events: list[UplinkEvent] = Field([], description="what happens to the services")
-    training: AnyTraining | None = Field(
-        None,
-        description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
-    )
+    services: Sequence[Service]
+    events: Sequence[UplinkEvent] = ()
+    training: DetectorTraining | None = None
+
+    @property
+    def silence(self) -> bool:
+        """Whether stations must find out who is active: they decide for all users, also for those that are silent."""
+        return self.problem != "mimo"
+
+    @property
+    def samples(self) -> int:
+        """Samples of a codeword: what a user sends in a slot."""
+        return 1
+
+    def bits_of(self, users: NDArray[Any]) -> NDArray[np.int64]:
+        """Bits of a message of each of `users`, int64 [I]."""
+        raise NotImplementedError
 
     @property
     def service_names(self) -> list[str]:

@@ -8,6 +8,8 @@ import zipfile
 import zlib
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cellfree_sim.registry import MisfitError
 from cellfree_sim.scenario.parts import MBS_NAME
 from cellfree_sim.scenario.suggest import did_you_mean, listed
@@ -26,8 +28,6 @@ UNREADABLE = (
 """What reading a damaged .npz may raise."""
 MOST_USERS = 4096
 """In a request: queues hold requests, and a scenario in which everybody is active must not take all memory."""
-MESSAGES = {"qpsk": 4, "qam16": 16, "qam64": 64, "qam256": 256}
-"""Of a user in a slot, by constellation."""
 TRACE = ("uplink", "activity", "trace")
 HARMLESS_EVENTS = ("fail_sbs", "fail_mbs")  # a process comes back; the network stays as it is
 
@@ -144,11 +144,12 @@ def _check_frames(scenario: Scenario, uplink: Uplink) -> None:
         return
     users = scenario.network.users.count
     least = 8 * uplink.slots * min(users, uplink.users_per_group)
+    messages = int(2 ** uplink.bits_of(np.arange(users)).max()) + uplink.silence
     what, because = "a burst of one group of users", "users_per_group"
     for service in uplink.services:
         everybody = service.cluster is None or service.cluster >= len(service_hosts(scenario, service))
         if service.cooperation == "soft_fusion" and everybody and users <= MOST_USERS:
-            soft = math.ceil(REAL_BYTES[service.precision] * uplink.slots * users * MESSAGES[uplink.constellation])
+            soft = math.ceil(REAL_BYTES[service.precision] * uplink.slots * users * messages)
             if soft > least:
                 least, what, because = soft, "the log-probabilities of a burst", "services"
     if least > scenario.backhaul.max_frame_bytes:

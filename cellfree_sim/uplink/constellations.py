@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellfree_sim.scenario.uplink_mimo import BITS
 from cellfree_sim.uplink.checks import one_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-BITS = {"qpsk": 2, "qam16": 4, "qam64": 6, "qam256": 8}
-"""Bits of a symbol of each constellation."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from cellfree_sim.errors import UserError
+from cellfree_sim.scenario.uplink_mimo import BITS
 from cellfree_sim.uplink.checks import one_of, real, tensor_misfit, whole
-from cellfree_sim.uplink.constellations import BITS, constellation
+from cellfree_sim.uplink.constellations import constellation
 from cellfree_sim.uplink.fading import Sides, complex_normal, rayleigh
 from cellfree_sim.uplink.problem import Batch, Family
 

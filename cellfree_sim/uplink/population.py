@@ -16,7 +16,6 @@ from cellfree_sim import seeds
 from cellfree_sim.errors import UserError
 from cellfree_sim.scenario.parts import GROUP_PREFIX
 from cellfree_sim.scenario.uplink_checks import UNREADABLE
-from cellfree_sim.uplink.constellations import BITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,7 +123,7 @@ def _messages(scenario: Scenario, burst: int, users: NDArray[np.int32]) -> NDArr
         bits.advance(user * uplink.slots - at)
         draw.random(out=row)
         at = (user + 1) * uplink.slots
-    messages: NDArray[np.int64] = np.floor(numbers.T * 2 ** BITS[uplink.constellation]).astype(np.int64)
+    messages: NDArray[np.int64] = np.floor(numbers.T * 2 ** uplink.bits_of(users)).astype(np.int64)
     return messages
 
 

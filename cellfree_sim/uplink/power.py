@@ -24,9 +24,9 @@ def amplitudes(uplink: Uplink, snr_db: float, best_gain: NDArray[np.float32]) ->
 
         P = min(P_max, P_0 + alpha PL) dBm,   P_0 = noise + SNR,   PL = -10 log10(best gain).
 
-    >>> from cellfree_sim.scenario.uplink import Uplink
+    >>> from cellfree_sim.scenario.uplink_mimo import MimoUplink
     >>> at_100_db = np.float32([1e-10])
-    >>> float(amplitudes(Uplink(), 10.0, at_100_db)[0] ** 2 * 1e-10 / noise_mw(Uplink())).__round__(3)
+    >>> float(amplitudes(MimoUplink(), 10.0, at_100_db)[0] ** 2 * 1e-10 / noise_mw(MimoUplink())).__round__(3)
     10.0
     """
     power = uplink.power

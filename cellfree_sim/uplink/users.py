@@ -11,7 +11,6 @@ from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery
 from cellfree_sim.backhaul.messages import UplinkBurst
 from cellfree_sim.backhaul.port import Port
-from cellfree_sim.uplink.constellations import qam_points
 from cellfree_sim.uplink.population import (
     drop_of,
     group_members,
@@ -23,6 +22,7 @@ from cellfree_sim.uplink.population import (
     transmissions,
 )
 from cellfree_sim.uplink.power import amplitudes
+from cellfree_sim.uplink.senders import sender_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class UserGroup:
         self._members = group_members(scenario, index)
         self._name = group_names(scenario)[index]
         self._stations = network.stations
-        self._points = qam_points(self._uplink.constellation)
+        self._codewords_of = sender_of(scenario)
         self._best_gains: NDArray[np.float32] | None = None
         paths = {station: (self._name, station) for station in self._stations}
         self._port = Port(self._name, scenario.name, paths, max_bytes=scenario.backhaul.max_frame_bytes)
@@ -90,7 +90,7 @@ class UserGroup:
         sent = transmissions(self._scenario, burst, self._members)
         if len(sent.users) == 0:
             return
-        message = UplinkBurst(self._codewords(burst, sent.users, sent.messages)[:, :, None], sent.users)
+        message = UplinkBurst(self._codewords(burst, sent.users, sent.messages), sent.users)
         begins_s, heard_s = sent_at_s(self._uplink, burst), heard_at_s(self._uplink, burst)
         delivery = Delivery(heard_s, 0.0, self._uplink.slots * self._uplink.slot_s)
         for station, bundle in bundles.items():
@@ -99,8 +99,8 @@ class UserGroup:
             bundle.add(frame, heard_s)
 
     def _codewords(self, burst: int, users: NDArray[np.int32], messages: NDArray[np.int64]) -> NDArray[np.complex64]:
-        """sqrt(P) times the points, complex64 [S, I], sqrt(mW)."""
+        """sqrt(P) times the codewords, complex64 [S, I, L], sqrt(mW)."""
         assert self._best_gains is not None, "tune comes first"
         best = self._best_gains[drop_of(self._uplink, burst), users - self._members.start]
         amplitude = amplitudes(self._uplink, snr_db_of(self._uplink, burst), best)
-        return self._points[messages] * amplitude
+        return self._codewords_of(users, messages) * amplitude[:, None]

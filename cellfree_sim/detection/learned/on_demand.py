@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.detection.learned.curricula import curriculum_class, curriculum_of
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario import dump_scenario
-from cellfree_sim.scenario.training import MimoTraining
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.scenario.training import DetectorTraining
+    from cellfree_sim.uplink.problem import Problem
 
-Problems = Callable[[str], "MimoProblem"]
+Problems = Callable[[str], "Problem"]
 """What each service is made for, by its name."""
 
 NOTE_EVERY_S = 10.0
@@ -26,9 +27,9 @@ def with_trained_detectors(
 ) -> Scenario:
     """The scenario with a checkpoint for each learned detector that has none and that no shipped file fits.
 
-    What is missing is trained as `uplink.training` says, where that makes a network that the service can load; else,
-    with its defaults, on independent Rayleigh channels of the antennas that the service sees and all numbers of users
-    that may be active. It goes to `folder`, and serves all services that ask for the same.
+    What is missing is trained as `uplink.training` says, where that makes a network that the service can load; else
+    with the defaults of the family of its problem (`Curriculum.default`). It goes to `folder`, and serves all services
+    that ask for the same.
 
     Raises:
         DetectorError: the detector cannot be trained for what the service sees; nothing was trained for it.
@@ -68,11 +69,13 @@ def with_trained_detectors(
     return scenario.model_copy(update={"uplink": uplink.model_copy(update={"services": services, "events": events})})
 
 
-def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoProblem) -> None:
+def _check_users(scenario: Scenario, detector: Any, service: str, problem: Problem) -> None:
     """DetectorError where the network is for one number of users, and the service will see others."""
+    from cellfree_sim.uplink.mimo import MimoProblem
+
     uplink = scenario.uplink
     assert uplink is not None
-    if "n_tx" not in detector.sizes:
+    if "n_tx" not in detector.sizes or not isinstance(problem, MimoProblem):
         return
     activity, count = uplink.activity, scenario.network.users.count
     chosen = uplink.services[uplink.service_names.index(service)]
@@ -92,33 +95,15 @@ def _check_users(scenario: Scenario, detector: Any, service: str, problem: MimoP
         )
 
 
-def _training(scenario: Scenario, detector: Any, problem: MimoProblem) -> MimoTraining:
+def _training(scenario: Scenario, detector: Any, problem: Problem) -> DetectorTraining:
     uplink = scenario.uplink
     assert uplink is not None
-    if isinstance(uplink.training, MimoTraining) and _makes(uplink.training, detector, problem):
+    if uplink.training is not None and curriculum_of(uplink.training).makes(detector, problem):
         return uplink.training
-    most = min(scenario.network.users.count, problem.n_rx)
-    return MimoTraining(
-        detector={"name": detector.name, **detector.architecture()},
-        n_rx=problem.n_rx,
-        n_tx=[problem.n_tx] if "n_tx" in detector.sizes else list(range(1, most + 1)),
-        constellation=problem.modulation,
-    )
+    return curriculum_class(problem.family).default(detector, problem, scenario.network.users.count)
 
 
-def _makes(training: MimoTraining, detector: Any, problem: MimoProblem) -> bool:
-    """Whether `training` makes the network that the options of `detector` ask for, for `problem`."""
-    network = training.detector
-    theirs = (network.name, training.constellation, training.n_rx)
-    if theirs != (detector.name, problem.modulation, problem.n_rx):
-        return False
-    wanted, made = detector.architecture(), network.architecture()
-    if any(made[key] != wanted[key] for key in detector.model_fields_set & set(wanted)):
-        return False
-    return problem.n_tx in training.n_tx if "n_tx" in network.sizes else problem.n_tx <= max(training.n_tx)
-
-
-def _fits(detector: Any, problem: MimoProblem) -> bool:
+def _fits(detector: Any, problem: Problem) -> bool:
     from cellfree_sim.detection.learned.trained import chosen
 
     try:
@@ -128,7 +113,9 @@ def _fits(detector: Any, problem: MimoProblem) -> bool:
     return True
 
 
-def _train(scenario: Scenario, training: MimoTraining, service: str, path: Path, note: Callable[[str], None]) -> Path:
+def _train(
+    scenario: Scenario, training: DetectorTraining, service: str, path: Path, note: Callable[[str], None]
+) -> Path:
     from cellfree_sim.detection.learned.trained import save_trained
     from cellfree_sim.detection.learned.trainer import DetectorTrainer
     from cellfree_sim.threads import one_torch_thread

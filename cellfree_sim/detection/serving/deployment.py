@@ -23,7 +23,7 @@ from cellfree_sim.scenario.parts import MBS_NAME
 from cellfree_sim.scenario.suggest import listed
 from cellfree_sim.scenario.uplink_checks import service_hosts
 from cellfree_sim.threads import one_torch_thread
-from cellfree_sim.uplink.population import group_names, mean_active, section
+from cellfree_sim.uplink.population import group_names, section
 from cellfree_sim.uplink.users import UserGroup
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.serving.service import Services
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.problem import Problem
 
 WINDOW = 16
 STATE_PREFIX = "uplink/"
@@ -127,21 +127,14 @@ def central_services(scenario: Scenario) -> dict[str, DetectorOptions]:
     return _services_at(scenario, MBS_NAME)
 
 
-def service_problem(scenario: Scenario, service: str) -> MimoProblem:
-    """What a service is made for: all antennas that it sees, and as many users as are active on average.
-
-    Requests may have other numbers of both.
-    """
-    from cellfree_sim.uplink.mimo import MAX_ANTENNAS, MimoProblem
+def service_problem(scenario: Scenario, service: str) -> Problem:
+    """What a service is made for; requests may have other numbers of antennas and users."""
+    from cellfree_sim.detection.serving.receptions import reception_of
+    from cellfree_sim.network import build_network
 
     uplink = section(scenario)
     chosen = uplink.services[uplink.service_names.index(service)]
-    antennas = scenario.network.sbs.antennas.count
-    if chosen.cooperation == "centralized":
-        antennas *= len(scenario.station_names) if chosen.stations == "all" else len(chosen.stations)
-    antennas = min(antennas, MAX_ANTENNAS)
-    users = round(mean_active(scenario))
-    return MimoProblem(n_rx=antennas, n_tx=max(1, min(users, antennas)), constellation=uplink.constellation)
+    return reception_of(scenario, build_network(scenario)).problem(chosen)
 
 
 def check_swaps(scenario: Scenario) -> None:

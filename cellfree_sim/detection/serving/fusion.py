@@ -38,7 +38,8 @@ from cellfree_sim.detection.serving.receiver import (
     restore_queue,
     taking_part,
 )
-from cellfree_sim.detection.serving.reports import Report, errors_of, messages_of
+from cellfree_sim.detection.serving.receptions import reception_of
+from cellfree_sim.detection.serving.reports import Report
 from cellfree_sim.detection.serving.requests import Answer, Request, answered, flops_of
 from cellfree_sim.detection.serving.tally import Tally
 from cellfree_sim.results.state import unpack_state
@@ -82,6 +83,7 @@ class Fusion:
         self._uplink = section(scenario)
         self._network = network
         self._services = services
+        self._reception = reception_of(scenario, network)
         self._stations = network.stations
         self._paths = {station: network.path(network.mbs, station) for station in self._stations}
         self._port = Port(
@@ -185,7 +187,7 @@ class Fusion:
             )
         return {
             "problem": self._uplink.problem,
-            "constellation": self._uplink.constellation,
+            **self._reception.facts(),
             "users": self._scenario.network.users.count,
             "bursts": self._told,
             "slots": self._told * self._uplink.slots,
@@ -227,7 +229,7 @@ class Fusion:
             links.restore(free)
             links.resume(journeys)
         for index, options in state["detectors"].items():
-            detector = detector_of(options)
+            detector = detector_of(self._uplink, options)
             if detector != self._detectors[index]:
                 self.swap(self._names[index], detector)
         for index, queue in self._queues.items():
@@ -253,7 +255,7 @@ class Fusion:
         """A burst was sent: all stations will report of it, unless nobody is active."""
         sent = self._sent[burst] = transmissions(self._scenario, burst)
         for index, roster in enumerate(self._rosters):
-            waiting = len(roster) if len(sent.users) else 0
+            waiting = len(roster) if len(self._reception.decided_for(sent)) else 0
             self._cases[burst, index] = Case(burst, index, waiting, handled=waiting == 0)
 
     def _file(self, station: int, upload: Mapping[str, Any]) -> None:
@@ -330,38 +332,26 @@ class Fusion:
             if cooperation == "soft_fusion":
                 decisions += self._fuse(case, at_s)
             elif cooperation == "centralized":  # all stations refused
-                case.undecided = len(self._sent[case.burst].users)
+                case.undecided = self._due(case)
         return decisions
 
     def _fuse(self, case: Case, at_s: float) -> list[_Decision]:
         """Add the log-probabilities that the stations of each user sent."""
         parts = [message for message in self._messages(case) if isinstance(message, SoftDecision)]
-        active = self._sent[case.burst].users
-        case.undecided = len(active)
+        case.undecided = self._due(case)
         if not parts:
             return []
-        users = np.unique(np.concatenate([part.users for part in parts]))
-        slots, _, points = parts[0].log_probabilities.shape
-        total = np.zeros((slots, len(users), points), np.float32)
-        for part in parts:
-            total[:, np.searchsorted(users, part.users)] += part.log_probabilities
+        users, total = self._reception.fused(parts)
         case.flops = float(sum(part.log_probabilities.size for part in parts))
         case.compute_s = case.flops / self._share_of_flop_per_s(case.service)
         return [self._decided(case, at_s + case.compute_s, users, total)]
 
     def _ask(self, case: Case, at_s: float) -> None:
-        """Put what all stations received into one request: their antennas one below the other."""
+        """Put what all stations received into one request."""
         case.handled = case.asked = True
-        parts = [message for message in self._messages(case) if isinstance(message, ReceivedSignal)]
-        users = np.unique(np.concatenate([part.users for part in parts])).astype(np.int32)
-        y = np.concatenate([part.signal for part in parts], axis=1)
-        h = np.zeros((y.shape[1], len(users)), np.complex64)
-        row = 0
-        for part in parts:
-            antennas = part.signal.shape[1]
-            h[row : row + antennas, np.searchsorted(users, part.users)] = part.channel[0].T
-            row += antennas
-        request = Request(case.burst, users, y, h, at_s)
+        messages = zip(sorted(case.frames), self._messages(case), strict=True)
+        parts = {station: message for station, message in messages if isinstance(message, ReceivedSignal)}
+        request = self._reception.joined(parts, case.burst, at_s)
         if not self._queues[case.service].offer(request, at_s):
             self._refused(case, "its queue is full")
 
@@ -370,7 +360,7 @@ class Fusion:
         decisions = []
         for index, queue in self._queues.items():
             for batch in queue.run(until_s):
-                for answer in answered(self._services, self._names[index], batch):
+                for answer in answered(self._reception, self._services, self._names[index], batch):
                     decisions += self._concluded(self._cases[answer.request.burst, index], answer)
         return decisions
 
@@ -381,20 +371,24 @@ class Fusion:
             self._refused(case, answer.refusal)
             return []
         case.detector = self._detectors[case.service].name
-        case.undecided = len(self._sent[case.burst].users)
+        case.undecided = self._due(case)
         return [self._decided(case, answer.ended_s, answer.request.users, answer.logits)]
 
     def _decided(self, case: Case, sent_s: float, users: NDArray[np.int32], logits: NDArray[np.float32]) -> _Decision:
         """The most probable messages; what was sent is drawn again, to count the errors."""
-        messages = logits.argmax(axis=-1)
-        case.errors = errors_of(messages, messages_of(self._sent[case.burst], users), self._uplink.constellation)
+        messages = self._reception.decide(logits)
+        case.errors = self._reception.errors(logits, users, self._sent[case.burst])
         case.undecided -= len(users)
         case.sent_s = case.last_result_s = sent_s
         return _Decision(sent_s, case, users, messages.astype(np.int32))
 
     def _refused(self, case: Case, reason: str) -> None:
         self._warn(case.service, self._network.mbs, case.burst, reason)
-        case.asked, case.refused, case.undecided = False, 1, len(self._sent[case.burst].users)
+        case.asked, case.refused, case.undecided = False, 1, self._due(case)
+
+    def _due(self, case: Case) -> int:
+        """Users that a decision is due for."""
+        return len(self._reception.decided_for(self._sent[case.burst]))
 
     def _warn(self, service: int, place: str, burst: int, reason: str) -> None:
         if (service, place) not in self._warned:
@@ -480,5 +474,5 @@ class Fusion:
         return float(self._uplink.services[index].mec_share * self._flop_per_s)
 
     def _work_s(self, index: int, batch: Sequence[Request]) -> float:
-        flops = sum(flops_of(self._services, self._names[index], request) for request in batch)
+        flops = sum(flops_of(self._reception, self._services, self._names[index], request) for request in batch)
         return flops / self._share_of_flop_per_s(index)

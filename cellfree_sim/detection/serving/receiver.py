@@ -6,7 +6,7 @@
         centralized    received_signal to the MBS, at once
     detection_result ◄─ MBS
 
-Who is active, and over which channels, is known to the station (users' pilots); what they send is not.
+What is known of who is active, and over which channels, is a matter of the family of problems (`receptions`).
 
 Shape letters: S slots, T antennas, I active users, N those that a service serves here, M messages.
 """
@@ -18,24 +18,23 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery
-from cellfree_sim.backhaul.messages import DetectionResult, ReceivedSignal, SoftDecision, UplinkBurst
+from cellfree_sim.backhaul.messages import DetectionResult, SoftDecision, UplinkBurst
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.detection.serving.queue import BatchingQueue
-from cellfree_sim.detection.serving.reports import Report, errors_of, messages_of
+from cellfree_sim.detection.serving.receptions import Heard, reception_of
+from cellfree_sim.detection.serving.reports import Report
 from cellfree_sim.detection.serving.requests import Answer, Request, answered, flops_of
 from cellfree_sim.results.state import pack_state
-from cellfree_sim.scenario.extensions import DETECTORS
+from cellfree_sim.scenario.extensions import detectors_of
 from cellfree_sim.scenario.uplink_checks import MOST_USERS, uplink_link_share
-from cellfree_sim.uplink import air
 from cellfree_sim.uplink.geometry import path_gains, serving, uplink_channels
-from cellfree_sim.uplink.population import drop_of, heard_at_s, section, snr_db_of, transmissions
-from cellfree_sim.uplink.power import amplitudes, noise_mw
+from cellfree_sim.uplink.population import drop_of, heard_at_s, section, transmissions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.serving.service import Services
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
-    from cellfree_sim.scenario.uplink import Service
+    from cellfree_sim.scenario.uplink import Service, Uplink
 
 FIRST_SEQUENCE = 2**40
 """Of the frames of a station's uplink: in the books, they are beside those of its training."""
@@ -61,16 +60,6 @@ class UplinkContext:
 
     scenario: Scenario
     network: Network
-
-
-class Heard(NamedTuple):
-    """A burst as a station has it: active users int32 [I], y [S, T], known channels [T, I], mean received power [I]."""
-
-    burst: int
-    users: NDArray[np.int32]
-    y: NDArray[np.complex64]
-    h: NDArray[np.complex64]
-    power: NDArray[np.float32]
 
 
 class Receiver:
@@ -92,6 +81,7 @@ class Receiver:
         self._uplink = section(scenario)
         self._network = network
         self._services = services
+        self._reception = reception_of(scenario, network)
         self._place = network.stations.index(station)
         path = network.path(station, network.mbs)
         self._port = Port(
@@ -146,11 +136,11 @@ class Receiver:
                 heard.setdefault(header.step, []).append(message)
         frames = Bundle()
         for burst in range(first, last):  # one by one, so that frames have the same order wherever windows are cut
-            if burst in heard:
-                self._serve(self._superposed(burst, heard.pop(burst)), frames)
+            if burst in heard or self._uplink.silence:
+                self._serve(self._superposed(burst, heard.pop(burst, [])), frames)
             for index, queue in self._queues.items():
                 for batch in queue.run(horizon_s(self._scenario, burst + 1)):
-                    for answer in answered(self._services, self._names[index], batch):
+                    for answer in answered(self._reception, self._services, self._names[index], batch):
                         self._conclude(index, answer, frames)
         reports, self._reports = self._reports, []
         return pack_state({"frames": frames.pack(), "reports": [report.packed() for report in reports]})
@@ -187,7 +177,7 @@ class Receiver:
         self._reports = []
         for index, queue in self._queues.items():
             restore_queue(queue, state["queues"][index])
-            detector = detector_of(state["detectors"][index])
+            detector = detector_of(self._uplink, state["detectors"][index])
             if detector != self._detectors[index]:
                 self._services.swap(self._names[index], detector)
                 self._detectors[index] = detector
@@ -199,17 +189,9 @@ class Receiver:
     def _superposed(self, burst: int, parts: Sequence[UplinkBurst]) -> Heard:
         """What all groups sent in a burst, over this station's channels, with noise of power 1."""
         assert self._channels is not None, "prepare comes first"
-        uplink, drop, seed = self._uplink, drop_of(self._uplink, burst), self._scenario.seed
-        users = np.concatenate([part.users for part in parts])
-        codewords: NDArray[np.complex64] = np.concatenate([part.codewords[:, :, 0] for part in parts], axis=1)
-        h = self._channels[drop][:, users]
-        unit = np.float32(noise_mw(uplink) ** -0.5)  # of amplitude, so that the noise has the power 1
-        gains = self._gains_of(burst, users)
-        amplitude = amplitudes(uplink, snr_db_of(uplink, burst), gains.max(axis=0)) * unit
-        power = gains[self._place] * amplitude**2
-        noise = air.noise_of(seed, self.name, burst, uplink.slots, len(h))
-        known = air.known_channels(h * amplitude, power, uplink.csi_error_db, seed, self.name, burst)
-        return Heard(burst, users, air.received(codewords * unit, h, noise), known, power)
+        assert self._gains is not None, "tune comes next"
+        drop = drop_of(self._uplink, burst)
+        return self._reception.superposed(self.name, burst, parts, self._channels[drop], self._gains[:, drop])
 
     def _serve(self, heard: Heard, frames: Bundle) -> None:
         """Hand a burst to all services."""
@@ -219,8 +201,8 @@ class Receiver:
             if not (decided if service.cooperation == "local" else served).any():
                 self._report(Report(index, heard.burst, "idle", "", at_s))
                 continue
-            request = self._request(heard, served, at_s)
-            if len(request.users) > MOST_USERS:
+            request = self._reception.request(heard, served, at_s)
+            if len(request.users) > MOST_USERS and not self._uplink.silence:
                 reason = f"found {len(request.users)} active users; allowed: at most {MOST_USERS}"
                 self._refused(index, Answer(request, None, 0.0, 0.0, 0.0, reason))
             elif service.cooperation == "centralized":
@@ -240,11 +222,6 @@ class Receiver:
         assert self._gains is not None, "tune comes first"
         return self._gains[:, drop_of(self._uplink, burst), users]
 
-    def _request(self, heard: Heard, served: NDArray[np.bool_], at_s: float) -> Request:
-        """The served users; what the others are received with, on average, is noise. It is scaled to the power 1."""
-        scale = np.float32((1 + heard.power[~served].sum(dtype=np.float64)) ** -0.5)
-        return Request(heard.burst, heard.users[served], heard.y * scale, heard.h[:, served] * scale, at_s)
-
     def _conclude(self, index: int, answer: Answer, frames: Bundle) -> None:
         """What the detector answered: decide, or send it on."""
         if answer.logits is None:
@@ -261,8 +238,8 @@ class Receiver:
         """The users whose best station this is; what they sent is drawn again, to count the errors."""
         assert answer.logits is not None
         mine, users = self._decided_by(index, answer.request)
-        sent = messages_of(transmissions(self._scenario, answer.request.burst), users)
-        errors = errors_of(answer.logits[:, mine].argmax(axis=-1), sent, self._uplink.constellation)
+        sent = transmissions(self._scenario, answer.request.burst)
+        errors = self._reception.errors(answer.logits[:, mine], users, sent)
         self._report(self._concluded(index, answer, "decided")._replace(errors=errors))
 
     def _refused(self, index: int, answer: Answer) -> None:
@@ -287,7 +264,7 @@ class Receiver:
         return Report(index, answer.request.burst, outcome, detector, *times, answer.flops)
 
     def _send_signal(self, index: int, request: Request, frames: Bundle) -> None:
-        message = ReceivedSignal(request.y, request.h.T[None], request.users, self._names[index])
+        message = self._reception.signal(request, self._names[index])
         self._send(message, request.burst, request.at_s, self._here[index], frames)
         self._report(Report(index, request.burst, "sent", "", request.at_s))
 
@@ -302,7 +279,10 @@ class Receiver:
         self._reports.append(report)
 
     def _work_s(self, index: int, flop_per_s: float, batch: Sequence[Request]) -> float:
-        return sum(flops_of(self._services, self._names[index], request) for request in batch) / flop_per_s
+        return (
+            sum(flops_of(self._reception, self._services, self._names[index], request) for request in batch)
+            / flop_per_s
+        )
 
 
 def horizon_s(scenario: Scenario, burst: int) -> float:
@@ -322,9 +302,9 @@ def delays_of(scenario: Scenario, network: Network, a: str, b: str) -> tuple[flo
     return network.capacity_bps(a, b) * uplink_link_share(scenario), network.latency_s(a, b)
 
 
-def detector_of(options: Mapping[str, Any]) -> DetectorOptions:
+def detector_of(uplink: Uplink, options: Mapping[str, Any]) -> DetectorOptions:
     """The detector with these options, as `model_dump` gave them."""
-    found: DetectorOptions = DETECTORS.type_of(options["name"]).model_validate(dict(options))
+    found: DetectorOptions = detectors_of(uplink.problem).type_of(options["name"]).model_validate(dict(options))
     return found
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellfree_sim.detection.serving.queue import Formed
+    from cellfree_sim.detection.serving.receptions import Reception
     from cellfree_sim.detection.serving.service import Services
 
 VALUES_AT_ONCE = 2**22
@@ -25,11 +26,13 @@ VALUES_AT_ONCE = 2**22
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A burst at one place: y = H x + noise, the noise on each antenna of power 1.
+    """A burst at one place, the noise on each antenna of power 1: for MIMO, y = H x + noise.
+
+    Other families have other shapes (their `Reception` says which); the first axis of y is the slots in all of them.
 
     Attributes:
         burst: number of the burst.
-        users: numbers of the users that H is of, int32 [N] ascending.
+        users: numbers of the users that are decided for, int32 [N] ascending.
         y: received signals, complex64 [S, R].
         h: channels, the same in all slots, complex64 [R, N].
         at_s: simulated time of arrival at the service, seconds.
@@ -38,7 +41,7 @@ class Request:
     burst: int
     users: NDArray[np.int32]
     y: NDArray[np.complex64]
-    h: NDArray[np.complex64]
+    h: NDArray[Any]
     at_s: float
 
     def state(self) -> dict[str, Any]:
@@ -75,15 +78,15 @@ class Answer(NamedTuple):
         return self.request.at_s + self.queue_s + self.compute_s
 
 
-def flops_of(services: Services, service: str, request: Request) -> float:
+def flops_of(reception: Reception, services: Services, service: str, request: Request) -> float:
     """Operations that a request takes; none for one that the service cannot serve, which is refused in its batch."""
     try:
-        return services.flops(service, len(request.y), *request.h.shape)
+        return services.flops(service, len(request.y), *reception.sizes(request))
     except DetectorError:
         return 0.0
 
 
-def answered(services: Services, service: str, batch: Formed[Request]) -> list[Answer]:
+def answered(reception: Reception, services: Services, service: str, batch: Formed[Request]) -> list[Answer]:
     """The answers to the requests of a batch, in their order.
 
     Requests with as many antennas and users are detected together. Where the detector refuses them each is asked alone,
@@ -96,7 +99,7 @@ def answered(services: Services, service: str, batch: Formed[Request]) -> list[A
     for indices in alike.values():
         for part in _parts(indices, batch.items[indices[0]]):
             requests = [batch.items[index] for index in part]
-            found.update(zip(part, _detected(services, service, requests), strict=True))
+            found.update(zip(part, _detected(reception, services, service, requests), strict=True))
     answers = []
     for index, request in enumerate(batch.items):
         queue_s, compute_s = batch.begun_s - request.at_s, batch.ended_s - batch.begun_s
@@ -104,7 +107,7 @@ def answered(services: Services, service: str, batch: Formed[Request]) -> list[A
         if isinstance(logits, str):
             answers.append(Answer(request, None, queue_s, compute_s, 0.0, refusal=logits))
         else:
-            answers.append(Answer(request, logits, queue_s, compute_s, flops_of(services, service, request)))
+            answers.append(Answer(request, logits, queue_s, compute_s, flops_of(reception, services, service, request)))
     return answers
 
 
@@ -114,34 +117,29 @@ def _parts(indices: list[int], request: Request) -> list[list[int]]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
-def _detected(services: Services, service: str, requests: Sequence[Request]) -> list[NDArray[np.float32] | str]:
+def _detected(
+    reception: Reception, services: Services, service: str, requests: Sequence[Request]
+) -> list[NDArray[np.float32] | str]:
     """Log-probabilities of requests of one shape; the reason for those that are refused."""
     try:
-        return list(_called(services, service, requests))
+        return list(_called(reception, services, service, requests))
     except DetectorError as error:
         if len(requests) == 1:
             return [str(error)]
-    return [found for request in requests for found in _detected(services, service, [request])]
+    return [found for request in requests for found in _detected(reception, services, service, [request])]
 
 
-def _called(services: Services, service: str, requests: Sequence[Request]) -> list[NDArray[np.float32]]:
-    """One call of the service, or several where one request alone is too long.
-
-    Everything is scaled so that the channels of a request have the mean power 1 per user, as in `MimoProblem`.
-    """
-    slots, antennas, users = len(requests[0].y), *requests[0].h.shape
-    h = np.stack([each.h for each in requests])
-    power = (h.real**2 + h.imag**2).sum(axis=(1, 2)) / np.float32(users)
-    power[power == 0] = 1.0
-    scale = (1 / np.sqrt(power))[:, None, None]
-    y = (np.stack([each.y for each in requests]) * scale).reshape(-1, antennas)
-    h = h * scale
-    noise: NDArray[np.float32] = np.repeat(1 / power, slots).astype(np.float32)
+def _called(
+    reception: Reception, services: Services, service: str, requests: Sequence[Request]
+) -> list[NDArray[np.float32]]:
+    """One call of the service, or several where one request alone is too long."""
+    slots = len(requests[0].y)
+    y, h, noise = reception.stacked(requests)
     owner = np.repeat(np.arange(len(requests)), slots)
-    step = max(1, VALUES_AT_ONCE // (antennas * users))
+    step = max(1, VALUES_AT_ONCE // h[0].size)
     parts = [
-        services.detect(service, y[at : at + step], h[owner[at : at + step]], noise[at : at + step])
+        services.detect(service, y[at : at + step], h[owner[at : at + step]], noise[owner[at : at + step]])
         for at in range(0, len(y), step)
     ]
     logits = np.concatenate(parts) if len(parts) > 1 else parts[0]
-    return list(logits.reshape(len(requests), slots, users, -1))
+    return list(logits.reshape(len(requests), slots, *logits.shape[1:]))

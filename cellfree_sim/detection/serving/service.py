@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cellfree_sim.detection.serving.sizes import resized, sizes_of
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario.suggest import listed, on_one_line
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from cellfree_sim.detection.detector import Detector, DetectorOptions
     from cellfree_sim.detection.learned.trained import TrainedDetector
-    from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.problem import Problem
 
 PROBE_SLOTS = 16  # whose operations are counted
 PROBE_SNR_DB = 10.0  # of those slots: what a tree search takes depends on it
@@ -82,7 +83,7 @@ class DetectionService:
 noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
     """
 
-    def __init__(self, name: str, options: DetectorOptions, problem: MimoProblem, *, device: str = "cpu") -> None:
+    def __init__(self, name: str, options: DetectorOptions, problem: Problem, *, device: str = "cpu") -> None:
         self.name = name
         self.device = device
         self._problem = problem
@@ -108,13 +109,10 @@ noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
         for key, value in arrays.items():
             if not isinstance(value, np.ndarray):
                 raise self._error(f"{key}: found {type(value).__name__}; expected a numpy array")
-        if y.ndim != 2 or h.ndim != 3:
-            raise self._error(f"found y {list(y.shape)}, h {list(h.shape)}; expected y [S, R], h [S, R, N]")
         ready = self._ready  # one and the same, even if another takes its place meanwhile
         try:
             tensors = {key: _tensor(value).to(self.device) for key, value in arrays.items()}
-            detector = ready.detector(antennas=h.shape[1], users=h.shape[2])
-            found = detector(**{"noise_variance": noise_variance, **tensors})
+            found = ready.detector(*sizes_of(self._problem, y, h))(**{"noise_variance": noise_variance, **tensors})
             logits: NDArray[np.float32] = found.logits.to("cpu", torch.float32).numpy()
         except DetectorError as error:
             raise self._error(str(error)) from None
@@ -141,7 +139,7 @@ noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
     def _made(self, options: DetectorOptions) -> _Ready:
         try:
             ready = _Ready(options, self._problem)
-            ready.detector(self._problem.n_rx, self._problem.n_tx)
+            ready.detector(*sizes_of(self._problem))
         except DetectorError as error:
             raise self._error(str(error)) from None
         return ready
@@ -162,7 +160,7 @@ class LocalServices:
     def __init__(
         self,
         detectors: Mapping[str, DetectorOptions],
-        problem: MimoProblem | Mapping[str, MimoProblem],
+        problem: Problem | Mapping[str, Problem],
         *,
         device: str = "cpu",
     ) -> None:
@@ -200,7 +198,7 @@ class _Ready:
     A learned one has the same weights for all of them: those that fit what the service is for.
     """
 
-    def __init__(self, options: DetectorOptions, problem: MimoProblem) -> None:
+    def __init__(self, options: DetectorOptions, problem: Problem) -> None:
         self.options = options
         self._pinned = _with_checkpoint(options, problem)
         self._problem = problem
@@ -216,7 +214,7 @@ class _Ready:
         detector = self._detectors.pop(shape, None)
         if detector is None:
             try:
-                detector = Detector(self._pinned, self._problem.changed(n_rx=antennas, n_tx=users))
+                detector = Detector(self._pinned, resized(self._problem, antennas, users))
             except DetectorError:
                 raise
             except UserError as error:  # more than a problem can have, or none at all
@@ -243,7 +241,7 @@ class _Ready:
         return self._flops[shape]
 
 
-def _with_checkpoint(options: DetectorOptions, problem: MimoProblem) -> DetectorOptions:
+def _with_checkpoint(options: DetectorOptions, problem: Problem) -> DetectorOptions:
     """The options with the file of the shipped weights that fit `problem` best, where they ask for such."""
     if not getattr(options, "learned", False) or getattr(options, "checkpoint", None) is not None:
         return options

@@ -18,6 +18,7 @@ from cellfree_sim.detection import create_detector
 from cellfree_sim.detection.serving.service import DetectionService, LocalServices
 from cellfree_sim.errors import DetectorError, RunFailedError
 from cellfree_sim.uplink import MimoProblem
+from cellfree_sim.uplink.families import described
 
 PROBLEM = MimoProblem(n_rx=8, n_tx=4, constellation="qpsk")
 Request = tuple[Any, Any, Any]
@@ -39,7 +40,7 @@ def alone(requests: list[Request], detector: str = "lmmse") -> list[Any]:
 
 
 def service(detector: str = "lmmse", **settings: Any) -> EdgeService:
-    return EdgeService({"edge": (options(detector).model_dump(), PROBLEM.options())}, **settings)
+    return EdgeService({"edge": (options(detector).model_dump(), described(PROBLEM))}, **settings)
 
 
 def play(work: Coroutine[Any, Any, Any]) -> Any:
@@ -144,7 +145,7 @@ def test_several_models_of_one_station_and_hot_swap_while_it_serves() -> None:
     requests = requests_of(40)
 
     async def work() -> Any:
-        models = {name: (options("mf").model_dump(), PROBLEM.options()) for name in ("one", "two")}
+        models = {name: (options("mf").model_dump(), described(PROBLEM)) for name in ("one", "two")}
         edge = EdgeService(models, batch=4, deadline_s=0)
         before = [asyncio.ensure_future(edge.detect("one", *each)) for each in requests]
         await edge.swap("one", options("ep").model_dump())
@@ -162,7 +163,7 @@ def test_several_models_of_one_station_and_hot_swap_while_it_serves() -> None:
 
 
 def test_a_detector_that_cannot_be_made_is_told_to_who_asks() -> None:
-    unfit = {"edge": (options("lmmse").model_dump(), PROBLEM.options())}
+    unfit = {"edge": (options("lmmse").model_dump(), described(PROBLEM))}
     unfit["edge"][0]["name"] = "sionna-lmmse"
     unfit["edge"][1]["constellation"] = "qpsk"
 

@@ -17,6 +17,7 @@ from agents.serve import MAX_BODY_BYTES, Face, TooLongError, read_body, read_req
 from cellfree_sim.detection import create_detector
 from cellfree_sim.errors import UserError
 from cellfree_sim.uplink import MimoProblem
+from cellfree_sim.uplink.families import described
 
 PROBLEM = MimoProblem(n_rx=8, n_tx=4, constellation="qpsk")
 LMMSE = create_detector("lmmse", PROBLEM)
@@ -32,7 +33,7 @@ def written(**arrays: Any) -> bytes:
 
 def answers(*bodies: bytes, method: str = "POST", **settings: Any) -> list[Any]:
     async def work() -> list[Any]:
-        face = Face(LMMSE.options.model_dump(), PROBLEM.options(), **settings)
+        face = Face(LMMSE.options.model_dump(), described(PROBLEM), **settings)
         return list(await asyncio.gather(*(face.answer(method, body) for body in bodies)))
 
     return asyncio.run(work())

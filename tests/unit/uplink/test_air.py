@@ -9,7 +9,7 @@ from uplink_support import make_scenario
 from cellfree_sim.backhaul import Bundle, decode
 from cellfree_sim.channel import station_channels
 from cellfree_sim.network import build_network
-from cellfree_sim.scenario.uplink import Uplink
+from cellfree_sim.scenario.uplink_mimo import MimoUplink
 from cellfree_sim.uplink.air import known_channels, noise_of, received
 from cellfree_sim.uplink.constellations import constellation, qam_points
 from cellfree_sim.uplink.geometry import path_gains, serving, uplink_channels
@@ -23,23 +23,23 @@ def gains_of(scenario: Any) -> Any:
     return np.stack([path_gains(uplink_channels(scenario, network, name)) for name in network.stations])
 
 
-def powers_dbm(uplink: Uplink, snr_db: float, loss_db: list[float]) -> list[float]:
+def powers_dbm(uplink: MimoUplink, snr_db: float, loss_db: list[float]) -> list[float]:
     gain = (10 ** (-np.array(loss_db) / 10)).astype(np.float32)
     return (20 * np.log10(amplitudes(uplink, snr_db, gain).astype(float))).tolist()
 
 
 def test_power_control_is_that_of_38_213() -> None:
-    uplink = Uplink.model_validate({"noise_dbm": -90, "power": {"alpha": 0.8, "max_dbm": 20}})
+    uplink = MimoUplink.model_validate({"noise_dbm": -90, "power": {"alpha": 0.8, "max_dbm": 20}})
     assert powers_dbm(uplink, 10, [50, 100, 125, 150]) == pytest.approx([-40, 0, 20, 20], abs=1e-3)
 
 
 def test_without_compensation_all_send_alike() -> None:
-    uplink = Uplink.model_validate({"noise_dbm": -90, "power": {"alpha": 0.0}})
+    uplink = MimoUplink.model_validate({"noise_dbm": -90, "power": {"alpha": 0.0}})
     assert powers_dbm(uplink, 10, [50, 100]) == pytest.approx([-80, -80], abs=1e-3)
 
 
 def test_a_user_that_no_station_hears_sends_with_all_it_has() -> None:
-    assert 20 * np.log10(amplitudes(Uplink(), 10, np.zeros(1, np.float32)))[0] == pytest.approx(23, abs=1e-3)
+    assert 20 * np.log10(amplitudes(MimoUplink(), 10, np.zeros(1, np.float32)))[0] == pytest.approx(23, abs=1e-3)
 
 
 def test_what_is_received_is_the_sum_over_users_and_noise() -> None:

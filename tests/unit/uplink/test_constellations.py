@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cellfree_sim.errors import UserError
-from cellfree_sim.uplink.constellations import BITS, constellation
+from cellfree_sim.scenario.uplink_mimo import BITS
+from cellfree_sim.uplink.constellations import constellation
 
 EVERY = pytest.mark.parametrize("name", list(BITS))
 

@@ -50,6 +50,20 @@ class Curriculum(ABC, Generic[TrainingT, ProblemT]):
     def facts(self) -> dict[str, str]:
         """What it is trained on, for a table of a few columns: `problem`, `sizes`, `channel`."""
 
+    @abstractmethod
+    def makes(self, detector: Any, problem: ProblemT) -> bool:
+        """Whether this makes the network that the options of `detector` ask for, for `problem`."""
+
+    @staticmethod
+    @abstractmethod
+    def default(detector: Any, problem: ProblemT, users: int) -> DetectorTraining:
+        """How the detector with these options is trained for `problem` where nobody says how; at most so many users
+        send at once.
+
+        Raises:
+            DetectorError: it cannot be.
+        """
+
     @staticmethod
     def in_words(problem: ProblemT) -> str:
         """A problem in a few words."""

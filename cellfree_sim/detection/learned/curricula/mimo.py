@@ -90,6 +90,29 @@ class Curriculum(base.Curriculum[MimoTraining, MimoProblem]):
         sizes = f"{made.n_rx} antennas, {base.spread(made.n_tx)} users"
         return {"problem": made.constellation, "sizes": sizes, "channel": channel}
 
+    def makes(self, detector: Any, problem: MimoProblem) -> bool:
+        """See `base.Curriculum.makes`."""
+        made = self.training
+        network = made.detector
+        theirs = (network.name, made.constellation, made.n_rx)
+        if theirs != (detector.name, problem.modulation, problem.n_rx):
+            return False
+        wanted, ours = detector.architecture(), network.architecture()
+        if any(ours[key] != wanted[key] for key in detector.model_fields_set & set(wanted)):
+            return False
+        return problem.n_tx in made.n_tx if "n_tx" in network.sizes else problem.n_tx <= max(made.n_tx)
+
+    @staticmethod
+    def default(detector: Any, problem: MimoProblem, users: int) -> MimoTraining:
+        """See `base.Curriculum.default`: on independent Rayleigh channels, all numbers of users that may be active."""
+        most = min(users, problem.n_rx)
+        return MimoTraining(
+            detector={"name": detector.name, **detector.architecture()},
+            n_rx=problem.n_rx,
+            n_tx=[problem.n_tx] if "n_tx" in detector.sizes else list(range(1, most + 1)),
+            constellation=problem.modulation,
+        )
+
     @staticmethod
     def in_words(problem: MimoProblem) -> str:
         """See `base.Curriculum.in_words`."""

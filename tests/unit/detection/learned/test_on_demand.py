@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cellfree_sim.detection.learned import on_demand
+from cellfree_sim.detection.learned.curricula import mimo
 from cellfree_sim.detection.learned.on_demand import with_trained_detectors
 from cellfree_sim.detection.learned.trained import read_trained
 from cellfree_sim.detection.serving.deployment import InlineUplink, service_problem
@@ -55,7 +56,7 @@ def checkpoints(scenario: Scenario) -> list[str | None]:
 def defaults_are_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings that are not described take seconds; their length is not what is looked at."""
     few = {"iterations": 2, "batch": 8, "device": "cpu"}
-    monkeypatch.setattr(on_demand, "MimoTraining", partial(on_demand.MimoTraining, **few))
+    monkeypatch.setattr(mimo, "MimoTraining", partial(mimo.MimoTraining, **few))
 
 
 def test_what_no_file_fits_is_trained_once_and_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from cellfree_sim.detection.serving.reports import Report
 from cellfree_sim.errors import DetectorError, UserError
 from cellfree_sim.network import build_network
 from cellfree_sim.results.state import unpack_state
-from cellfree_sim.scenario.uplink import Service
+from cellfree_sim.scenario.uplink_mimo import MimoService
 from cellfree_sim.uplink import MimoProblem
 from cellfree_sim.uplink.population import transmissions
 
@@ -221,7 +221,7 @@ def test_a_backhaul_that_cannot_carry_it_holds_no_more_than_a_queue(way: str, ca
 
 def test_a_central_burst_that_one_station_misses_is_decided_and_not_refused() -> None:
     sent, refused = (Report(0, 0, outcome, "", 0.0) for outcome in ("sent", "refused"))
-    central = Service(cooperation="centralized")
+    central = MimoService(cooperation="centralized")
 
     def count(*reports: Report, at_mbs: int = 0) -> int:
         found: int = Case(0, 0, 0, reports=dict(enumerate(reports)), refused=at_mbs).row(central, 0.0)["refused"]

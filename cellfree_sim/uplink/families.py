@@ -1,0 +1,28 @@
+"""Problems of all families as plain values, to be made again in another process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cellfree_sim.uplink.mimo import MimoProblem
+
+if TYPE_CHECKING:
+    from cellfree_sim.uplink.problem import Problem
+
+_CLASSES = {"mimo": MimoProblem}
+
+
+def described(problem: Problem) -> dict[str, Any]:
+    """The family and the options of a problem, for `problem_of`."""
+    return {"family": problem.family, **problem.options()}
+
+
+def problem_of(description: dict[str, Any]) -> Problem:
+    """The problem that was `described`.
+
+    >>> problem = MimoProblem(n_rx=8, n_tx=4)
+    >>> problem_of(described(problem)) == problem
+    True
+    """
+    options = dict(description)
+    return _CLASSES[options.pop("family")](**options)

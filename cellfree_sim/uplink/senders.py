@@ -1,0 +1,31 @@
+"""What users send for their messages, by the family of the uplink: torch-free, as all that runs where users are.
+
+Shape letters: S slots, I users, L samples of a codeword.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from cellfree_sim.scenario.uplink_mimo import MimoUplink
+from cellfree_sim.uplink.constellations import qam_points
+from cellfree_sim.uplink.population import section
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellfree_sim.scenario.schema import Scenario
+
+Sender: TypeAlias = "Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np.complex64]]"
+"""Function of users [I] and their messages [S, I]: codewords complex64 [S, I, L] of mean power 1 per sample."""
+
+
+def sender_of(scenario: Scenario) -> Sender:
+    """What turns messages into codewords in a scenario with an `uplink`."""
+    uplink = section(scenario)
+    assert isinstance(uplink, MimoUplink)
+    points = qam_points(uplink.constellation)
+    return lambda users, messages: points[messages][:, :, None]
