@@ -73,5 +73,4 @@ def as_real(values: Tensor) -> Tensor:
 
 def normalised(scores: Tensor, log_prior: Tensor) -> Tensor:
     """Log-probabilities from scores [S, N, A]; -inf where a user has no such answer."""
-    logits = scores.log_softmax(dim=-1)
-    return logits.masked_fill(log_prior <= IMPOSSIBLE, -torch.inf)
+    return scores.masked_fill(log_prior <= IMPOSSIBLE, -torch.inf).log_softmax(dim=-1)

@@ -111,5 +111,5 @@ def _path_scores(metric: Tensor, answers: Tensor, order: Tensor, code: Coordinat
     table[-1] = weight.sum(dim=0)
     for level in range(users - 1):
         table[level].scatter_add_(0, answers[:, level].long(), paths)
-    scores = table.maximum(least).log()
+    scores = torch.where(table > 0, table, least).log()
     return torch.empty_like(scores).scatter_(0, order.unsqueeze(1).expand(-1, size, -1), scores).movedim(-1, 0)
