@@ -55,6 +55,7 @@ class LinkProblem(Section):
 class Link(Section):
     """A link-level measurement: error rates of detectors on the same slots."""
 
+    family: Literal["mimo"] = Field("mimo", description="the family of problems")
     problem: LinkProblem = Field(default_factory=LinkProblem)
     detectors: list[Annotated[Any, Choice(DETECTORS)]] = Field(
         ["lmmse", "ep", "kbest"], min_length=1, max_length=100, description="measured on the same slots"

@@ -23,7 +23,7 @@ from cellfree_sim.scenario.extensions import (
     TOPOLOGIES,
     USER_LAYOUTS,
 )
-from cellfree_sim.scenario.link import Link
+from cellfree_sim.scenario.link_families import AnyLink
 from cellfree_sim.scenario.parts import MBS_NAME, Azimuth, Name, Position, Section, station_name_problem
 from cellfree_sim.scenario.sweep import Sweep
 from cellfree_sim.scenario.uplink_checks import check_uplink, services_share
@@ -276,7 +276,7 @@ class Scenario(Section):
     uplink: AnyUplink | None = Field(
         None, description="what users send meanwhile, and which detectors serve it; none: nothing"
     )
-    link: Link | None = Field(None, description="detectors measured at single points, without a network")
+    link: AnyLink | None = Field(None, description="detectors measured at single points, without a network")
     placement: Placement = Field(default_factory=Placement)
     events: list[Event] = Field([], description="what happens to the network while it trains")
     on_failure: Literal["restart", "drop", "abort"] = Field(
