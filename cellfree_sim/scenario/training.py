@@ -11,11 +11,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cellfree_sim.registry import Choice, MisfitError
-from cellfree_sim.scenario.extensions import DETECTORS, MMTC_DETECTORS, detectors_of
+from cellfree_sim.scenario.extensions import CODEBOOKS, DETECTORS, MMTC_DETECTORS, NOMA_DETECTORS, detectors_of
 from cellfree_sim.scenario.parts import Section
 from cellfree_sim.scenario.suggest import on_one_line
 
 _HARDER_DB = {"qpsk": -7.0, "qam16": 0.0, "qam64": 7.0, "qam256": 14.0}
+_Rate = Annotated[int, Field(ge=1, le=8)]
+_Chance = Annotated[float, Field(gt=0, le=1)]
+_Weight = Annotated[float, Field(ge=0, le=1e6)]
 Decibels = Annotated[float, Field(ge=-100, le=100)]
 
 
@@ -143,4 +146,62 @@ class MmtcTraining(DetectorTraining):
         if self.antennas % self.stations:
             found = f"found {self.stations}; allowed: a divisor of the antennas, {self.antennas}"
             raise MisfitError(("stations",), found, because=("antennas",))
+        return self
+
+
+class NomaTraining(DetectorTraining):
+    """Fresh slots in every iteration, of one problem of grant-free NOMA: see `NomaProblem`.
+
+    A codebook that is learned is trained together with the receiver, and kept in the file beside it; any other is what
+    the receiver learns to detect. The SNRs of a batch are spread over their range.
+    """
+
+    family: ClassVar[str] = "noma"
+
+    detector: Annotated[Any, Choice(NOMA_DETECTORS)] = Field("pda-net", description="the learned receiver")
+    codebook: Annotated[Any, Choice(CODEBOOKS)] = Field("wbe", description="of the users: computed, or learned, too")
+    users: int = Field(6, ge=1, le=1024, description="all of them, whether they send or not")
+    resources: int = Field(4, ge=1, le=1024, description="samples of a codeword")
+    rates: _Rate | list[_Rate] = Field(2, description="bits of a message, of all users or of each")
+    activity: _Chance | list[_Chance] | None = Field(None, description="how often a user sends; null: always")
+    channel: Literal["awgn", "flat", "rayleigh"] = Field("awgn", description="no fading, flat, or on each resource")
+    antennas: int = Field(1, ge=1, le=256, description="of the receiver")
+    energy: Literal["unit", "resources"] = Field("unit", description="of a codeword: 1, or the number of resources")
+    csi_error: float = Field(0.0, ge=0, le=1e6, description="error variance of the known channels over their own")
+    repeated: list[Annotated[int, Field(ge=1, le=64)]] = Field(
+        [1], min_length=1, max_length=64, description="also so many times the users and resources, a batch of each"
+    )
+    snr_db: tuple[Decibels, Decibels] = Field((0.0, 25.0), description="from, to")
+    code_learning_rate: float = Field(3e-2, gt=0, le=10, description="peak, of what is learned of the codebook")
+    loss: Literal["sum", "focal", "paper", "mse"] = Field(
+        "sum", description="of users' cross-entropies: their sum, the worst first, (21) of Mul-VAE; or squared errors"
+    )
+    gamma: float = Field(2.0, ge=0, le=100, description="exponent of the losses focal and paper")
+    fairness: Literal["none", "mse", "conditional"] = Field(
+        "none", description="what users are made equal in: squared errors, or those of a user that sends"
+    )
+    fairness_weight: _Weight | list[_Weight] = Field(1.0, description="of the distance to the mean, one or each user's")
+    iterations: int = Field(800, ge=1, le=100_000_000, description="batches, one step of the optimiser each")
+    batch: int = Field(256, ge=1, le=1_000_000, description="slots in a batch")
+    learning_rate: float = Field(6e-3, gt=0, le=10, description="of AdamW, the peak of its one cycle")
+    gradient_clip: float | None = Field(5.0, gt=0, description="largest norm of the gradient")
+
+    @model_validator(mode="after")
+    def _it_fits_together(self) -> NomaTraining:
+        for key in ("rates", "activity", "fairness_weight"):
+            value = getattr(self, key)
+            if isinstance(value, list) and len(value) != self.users:
+                raise MisfitError((key,), f"found {len(value)} values; allowed: one, or {self.users}, of each user")
+        if self.snr_db[0] > self.snr_db[1]:
+            raise MisfitError(("snr_db",), f"found {[*self.snr_db]}; allowed: from the lower to the higher")
+        learns = getattr(self.codebook, "learned", False)
+        if self.repeated != [1] and (learns or not self.detector.any_code):
+            why = "codebook is learned" if learns else f"detector {self.detector.name} serves one codebook"
+            raise MisfitError(("repeated",), f"found {self.repeated}; allowed: [1], as the {why}")
+        if self.detector.name == "map-trained" and not learns:
+            found = f"found '{self.codebook.name}', and a receiver with nothing to learn"
+            raise MisfitError(("codebook",), f"{found}; allowed: a codebook that is learned")
+        if learns and self.codebook.file is not None:
+            found = f"found the file {on_one_line(repr(self.codebook.file), 200)}"
+            raise MisfitError(("codebook", "file"), f"{found}, but training makes one; allowed: none")
         return self

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from cellfree_sim.registry import Choice
 from cellfree_sim.scenario.extensions import CODEBOOKS, NOMA_DETECTORS
+from cellfree_sim.scenario.training import NomaTraining
 from cellfree_sim.scenario.uplink import Service, SwapDetector, Uplink, UplinkEvent
 
 __all__ = ["NomaEvent", "NomaService", "NomaSwap", "NomaUplink"]
@@ -46,6 +47,10 @@ class NomaUplink(Uplink):
         default_factory=lambda: [NomaService()], min_length=1, max_length=100, description="who detects, and how"
     )
     events: list[NomaEvent] = Field([], description="what happens to the services")
+    training: NomaTraining | None = Field(
+        None,
+        description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
+    )
 
     @property
     def samples(self) -> int:

@@ -221,15 +221,14 @@ class NomaProblem:
             chance = torch.rand(count, users, generator=generator, device=source)
             active = chance < torch.tensor(self.activity, device=source)
         h, known = self._channels(count, generator, source)
-        sent = self.codebook.to(source)[torch.arange(users, device=source), messages]  # [S, N, K]
-        sent = (sent * active.unsqueeze(-1)).repeat(1, 1, self.antennas)
+        messages = torch.where(active, messages, -1)
         noise = complex_normal((count, samples), variance, generator, source)
         return Batch(
-            y=(h * sent).sum(dim=1) + noise,
+            y=superposed(self.codebook.to(source), h, messages) + noise,
             h=h,
             h_known=known,
             noise_variance=torch.full((count,), variance, device=source),
-            messages=torch.where(active, messages, -1),
+            messages=messages,
             active=active,
         ).to(device)
 
@@ -279,6 +278,21 @@ class NomaProblem:
         if not self.csi_error:
             return h, h
         return h, h + on_samples(complex_normal(shape, self.csi_error, generator, device))
+
+
+def superposed(codebook: Tensor, h: Tensor, messages: Tensor) -> Tensor:
+    """What arrives but for the noise, sum_n h_n * c_n(m_n): complex [S, R]. Gradients flow to the codebook.
+
+    Args:
+        codebook: [N, M, K].
+        h: channels [S, N, R], R = A K.
+        messages: int64 [S, N], -1 where a user is silent.
+    """
+    import torch
+
+    sent = codebook[torch.arange(len(codebook), device=codebook.device), messages.clamp_min(0)]  # [S, N, K]
+    sent = sent * (messages >= 0).unsqueeze(-1)
+    return (h * sent.repeat(1, 1, h.shape[-1] // codebook.shape[-1])).sum(dim=1)
 
 
 def _each(what: str, value: Any, users: int) -> tuple[Any, ...]:

@@ -74,6 +74,10 @@ class Learned(DetectorOptions):
         scores = torch.cat([network(*piece)[-1] for piece in pieces])
         return Detection.of(scores, iterations=getattr(self, "layers", None))
 
+    def restore(self, network: nn.Module, weights: dict[str, Tensor]) -> None:
+        """Give a new network the weights of a file; RuntimeError where they are another network's."""
+        network.load_state_dict(weights)
+
     def prepared(self, network: Any) -> Any:
         """The trained network as `detect` gets it, for example with its weights quantised."""
         return network

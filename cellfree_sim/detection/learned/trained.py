@@ -4,8 +4,8 @@ A file is one line of text, a digest, and one msgpack map:
 
     b"cellfree-detector 1\\n" · digest of the rest (32 bytes) · {detector, options, training, weights, …}
 
-Weights of more than `SMALL` numbers are kept in float16, others in float32. Reading a file of unknown origin can fail,
-but it cannot run code.
+Weights of more than `SMALL` numbers are kept in float16, others, and learned codebooks, in float32. Reading a file of
+unknown origin can fail, but it cannot run code.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import logging
 import math
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
 
 from cellfree_sim.backhaul.arrays import unpack_array
-from cellfree_sim.backhaul.sealed import Seal, packed_array
+from cellfree_sim.backhaul.sealed import packed_array
 from cellfree_sim.detection.learned.curricula import Curriculum, curriculum_class, curriculum_of, training_class
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.results.files import write_atomically
-from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
+from cellfree_sim.scenario.suggest import on_one_line
+from cellfree_sim.uplink.trained_files import CODEBOOK, SEAL, SUFFIX, find_trained, one_of, shipped_detectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
@@ -39,12 +39,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SUFFIX = ".detector"
+__all__ = [
+    "CURVE",
+    "SUFFIX",
+    "TrainedDetector",
+    "chosen",
+    "find_trained",
+    "load",
+    "read_trained",
+    "save_trained",
+    "shipped_detectors",
+]
+
 CURVE = ("iteration", "loss", "ser")
 SMALL = 10_000
 MAX_BYTES = 512 * 2**20
-_SEAL = Seal("cellfree-detector", 1, "trained detector", DetectorError)
-_SHIPPED = Path(__file__).parents[2] / "trained_detectors"
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 
 
@@ -84,7 +93,7 @@ class TrainedDetector:
         body = {field.name: getattr(self, field.name) for field in fields(self)}
         body["family"], body["training"] = self.family, self.training.model_dump(mode="json")
         body["weights"] = {name: _packed(name, array, self.parameters) for name, array in self.weights.items()}
-        return _SEAL.closed(body)
+        return SEAL.closed(body)
 
     @property
     def family(self) -> str:
@@ -94,42 +103,13 @@ class TrainedDetector:
     @property
     def curriculum(self) -> Curriculum[Any, Any]:
         """What its training means: which problems it fits."""
-        return curriculum_of(self.training)
+        return curriculum_of(self.training, self.weights)
 
     def misfit(self, problem: Problem) -> str | None:
         """Why it was not made for `problem`, as 'found …; allowed: …' on one line, or None."""
         if problem.family != self.family:
             return f"found a problem of the family {problem.family}; allowed: {self.family}"
         return self.curriculum.misfit(problem)
-
-
-def shipped_detectors() -> dict[str, Path]:
-    """Files of the trained detectors that come with the package, by name."""
-    return {path.stem: path for path in sorted(_SHIPPED.glob(f"*{SUFFIX}"))}
-
-
-def find_trained(text: str) -> Path:
-    """The file that `text` means: a path, or the name of a shipped detector.
-
-    Raises:
-        DetectorError: there is neither.
-    """
-    shipped = shipped_detectors()
-    allowed = f"allowed: a file that 'cellfree train' wrote, or {_one_of(shipped)}"
-    if not text:
-        raise DetectorError(f"found '', an empty name; {allowed}")
-    try:
-        path = Path(text).expanduser()
-        if path.is_file():
-            return path.resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: there is no such user, as in ~user
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DetectorError(f"found '{on_one_line(text, 200)}', which cannot be read: {reason}") from None
-    if text in shipped:
-        return shipped[text]
-    raise DetectorError(
-        f"found '{on_one_line(text, 200)}', no such file or shipped detector; {allowed}{did_you_mean(text, shipped)}"
-    )
 
 
 def read_trained(path: Path) -> TrainedDetector:
@@ -183,7 +163,7 @@ def chosen(options: Learned, problem: Problem) -> TrainedDetector:
     wanted = curriculum_class(problem.family).in_words(problem)
     raise DetectorError(
         f"detector '{options.name}': checkpoint: found none that was trained for {wanted}; allowed: a file "
-        f"made by 'cellfree train SCENARIO', or {_one_of(of_this_kind)}"
+        f"made by 'cellfree train SCENARIO', or {one_of(of_this_kind)}"
     )
 
 
@@ -212,7 +192,7 @@ def load(options: Learned, problem: Problem) -> tuple[Learned, nn.Module]:
             key, found, expected = unusable
             raise DetectorError(f"{where}found {key} {found}; allowed: {expected}, as '{name}' was trained")
         network = whole.network(problem)
-        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
+        whole.restore(network, {name: torch.from_numpy(array.copy()) for name, array in trained.weights.items()})
     except (RuntimeError, ValidationError) as error:
         reason = on_one_line(str(error), 200)
         raise DetectorError(
@@ -240,24 +220,24 @@ def _other_option(options: Learned, trained: TrainedDetector) -> str | None:
     return None
 
 
-def _one_of(shipped: Iterable[str]) -> str:
-    names = list(shipped)
-    return f"one of {listed(names)}" if names else "a shipped one, of which there is none"
-
-
 def _is_of(trained: TrainedDetector, options: Learned, problem: Problem) -> bool:
     """Whether it is a detector of this name, for this family of problems: names may recur."""
     return (trained.family, trained.detector) == (problem.family, options.name)
 
 
 def _packed(name: str, array: NDArray[Any], parameters: int) -> Any:
-    half = parameters > SMALL and array.dtype == np.float32 and bool((np.abs(array) <= _LARGEST_HALF).all())
+    half = (
+        parameters > SMALL
+        and name != CODEBOOK
+        and array.dtype == np.float32
+        and bool((np.abs(array) <= _LARGEST_HALF).all())
+    )
     return packed_array(name, array, "float16" if half else "float32")
 
 
 @lru_cache(maxsize=32)
 def _read(path: Path, changed_ns: int, size: int) -> TrainedDetector:
-    return _SEAL.opened(path, _from_body)
+    return SEAL.opened(path, _from_body)
 
 
 def _from_body(body: dict[str, Any]) -> TrainedDetector:

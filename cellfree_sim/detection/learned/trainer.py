@@ -58,7 +58,7 @@ class DetectorTrainer:
         self.options = options.model_copy(update={"checkpoint": None})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(integer(seed, "detector", "weights"))
-            self.network = options.network(self._curriculum.problem())
+            self.network = self._curriculum.trainee(options)
         self.network.to(self.device).train()
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -102,7 +102,7 @@ class DetectorTrainer:
 
     def trained(self, *, name: str = "unnamed", scenario: str = "") -> TrainedDetector:
         """What was learned so far; `name` and `scenario` are those that the training comes from."""
-        state = self.network.state_dict()
+        state = self._curriculum.learned(self.network)
         return TrainedDetector(
             detector=self.options.name,
             options=self.options.architecture(),
@@ -157,7 +157,7 @@ class DetectorTrainer:
         slots = self.slots(self.iteration)
         torch.manual_seed(integer(self.seed, "detector", "network", self.iteration))  # for dropout and the like
         with torch.autocast(self.device.type, torch.bfloat16, enabled=training.mixed_precision):
-            loss, wrong = self.options.learn(self._called, slots)
+            loss, wrong = self._curriculum.learn(self.options, self._called, slots)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if training.gradient_clip is not None:

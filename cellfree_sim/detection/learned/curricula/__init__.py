@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from cellfree_sim.detection.learned.curricula.base import Curriculum
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from cellfree_sim.scenario.training import DetectorTraining
 
 __all__ = ["Curriculum", "curriculum_class", "curriculum_of", "training_class"]
@@ -18,6 +22,7 @@ __all__ = ["Curriculum", "curriculum_class", "curriculum_of", "training_class"]
 _SECTIONS = {
     "mimo": "cellfree_sim.scenario.training:MimoTraining",
     "mmtc": "cellfree_sim.scenario.training:MmtcTraining",
+    "noma": "cellfree_sim.scenario.training:NomaTraining",
 }
 
 
@@ -27,15 +32,17 @@ def training_class(family: str) -> type[DetectorTraining]:
     return cast("type[DetectorTraining]", getattr(importlib.import_module(module), name))
 
 
-def curriculum_of(training: DetectorTraining) -> Curriculum[Any, Any]:
-    """What a training section of any family means.
+def curriculum_of(
+    training: DetectorTraining, weights: Mapping[str, NDArray[Any]] | None = None
+) -> Curriculum[Any, Any]:
+    """What a training section of any family means, and what was learned in it.
 
     >>> from cellfree_sim.scenario.training import MimoTraining
     >>> curriculum_of(MimoTraining(detector="oampnet2")).problem()
     MimoProblem(n_rx=64, n_tx=16, constellation='qam16', channel='rayleigh', correlation=0.0, correlated='none', \
 csi_error=0.0, block=1)
     """
-    return curriculum_class(training.family)(training)
+    return curriculum_class(training.family)(training, weights)
 
 
 def curriculum_class(family: str) -> type[Curriculum[Any, Any]]:

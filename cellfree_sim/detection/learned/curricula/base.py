@@ -9,6 +9,12 @@ from cellfree_sim.scenario.training import DetectorTraining
 from cellfree_sim.uplink.problem import Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from cellfree_sim.detection.learned.base import Learned
     from cellfree_sim.uplink.problem import Batch
 
 TrainingT = TypeVar("TrainingT", bound=DetectorTraining)
@@ -16,10 +22,28 @@ ProblemT = TypeVar("ProblemT", bound=Problem)
 
 
 class Curriculum(ABC, Generic[TrainingT, ProblemT]):
-    """What a training section means."""
+    """What a training section means.
 
-    def __init__(self, training: TrainingT) -> None:
+    Args:
+        training: the section.
+        weights: what was learned in it, where it is done.
+    """
+
+    def __init__(self, training: TrainingT, weights: Mapping[str, NDArray[Any]] | None = None) -> None:
         self.training = training
+        self.weights = weights
+
+    def trainee(self, options: Learned) -> nn.Module:
+        """What is trained: the detector's new network, or more than that."""
+        return options.network(self.problem())
+
+    def learn(self, options: Learned, trainee: Any, slots: Batch) -> tuple[Tensor, Tensor]:
+        """See `Learned.learn`."""
+        return options.learn(trainee, slots)
+
+    def learned(self, trainee: nn.Module) -> dict[str, Tensor]:
+        """What is kept of the trainee in a file."""
+        return dict(trainee.state_dict())
 
     @abstractmethod
     def problem(self) -> ProblemT:

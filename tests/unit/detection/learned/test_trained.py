@@ -26,7 +26,7 @@ from cellfree_sim.detection.learned.trainer import DetectorTrainer, train_detect
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario import dump_scenario, find_scenario, load_scenario
 from cellfree_sim.scenario.training import MimoTraining
-from cellfree_sim.uplink import MimoProblem
+from cellfree_sim.uplink import MimoProblem, trained_files
 
 PROBLEM = MimoProblem(8, 4)
 SMALL = MimoTraining(
@@ -80,7 +80,7 @@ def test_a_damaged_or_foreign_file_is_one_line(file, tmp_path):
         "foreign": b"\x89PNG\r\n\x1a\n" + bytes(100),
         "empty": b"",
         "newer": good.replace(b"detector 1\n", b"detector 2\n", 1),
-        "policy": (files._SHIPPED.parent / "trained_policies" / "set-shared.policy").read_bytes(),
+        "policy": (trained_files._SHIPPED.parent / "trained_policies" / "set-shared.policy").read_bytes(),
     }
     for name, data in cases.items():
         path = tmp_path / f"{name}{SUFFIX}"
@@ -151,7 +151,7 @@ def test_cavity_inputs_serve_other_antennas_where_they_are_named_and_only_there(
         DetectorError, match=r"^detector 're-mimo': found n_rx 6; allowed: 8, as '.*gradient.detector' was trained$"
     ):
         create_detector("re-mimo", other, checkpoint=str(tmp_path / "gradient.detector"))
-    monkeypatch.setattr(files, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(trained_files, "_SHIPPED", tmp_path)
     with pytest.raises(DetectorError, match="found none that was trained for n_rx 6, n_tx 4"):
         create_detector("re-mimo", other)
 
@@ -169,7 +169,7 @@ def test_without_a_checkpoint_the_shipped_one_that_fits_best_is_taken(trained, m
         training = SMALL.model_copy(update=change)
         save_trained(dataclasses.replace(trained, training=training, name=name), tmp_path / f"{name}{SUFFIX}")
 
-    monkeypatch.setattr(files, "_SHIPPED", tmp_path)
+    monkeypatch.setattr(trained_files, "_SHIPPED", tmp_path)
     with pytest.raises(
         DetectorError, match=r"trained for n_rx 8, n_tx 4, qam16, rayleigh; .*a shipped one, of which there is none$"
     ):

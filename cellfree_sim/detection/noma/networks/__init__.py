@@ -1,0 +1,1 @@
+"""Networks of the learned receivers and codes of NOMA."""
