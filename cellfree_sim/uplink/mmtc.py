@@ -262,9 +262,9 @@ class MmtcProblem:
 
         whole("count", count, 0, 1_000_000_000)
         source = device if generator is None else generator.device
-        edge_db = self.edge_snr_db if snr_db is None else real("snr_db", snr_db, -200, 200)
+        edge_db = None if snr_db is None else real("snr_db", snr_db, -200, 200)
         shape = (count, self.devices) if self.stations == 1 else (count, self.devices, self.stations)
-        h = self._gains(count, edge_db, generator, source).reshape(shape) if gains is None else gains.to(source)
+        h = self.draw_gains(count, edge_db, generator=generator, device=source) if gains is None else gains.to(source)
         sends = self._active(count, generator, source) if active is None else active.to(source)
         if h.shape != shape or sends.shape != shape[:2]:
             found = f"gains {list(h.shape)}, active {list(sends.shape)}"
@@ -279,6 +279,27 @@ class MmtcProblem:
             messages=messages,
             active=sends,
         ).to(device)
+
+    def draw_gains(
+        self,
+        count: int,
+        snr_db: float | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
+        """Gains over the noise in `count` frames, float32 [S, N], or [S, N, B] with several stations; see `sample`."""
+        import torch
+
+        edge_db = self.edge_snr_db if snr_db is None else snr_db
+        stations = station_positions(self.stations, self.ring_km, device)
+        drops, draw = -(-count // self.block), generator
+        if self.positions == "fixed":
+            drops, draw = 1, torch.Generator(device=device).manual_seed(integer(self.pilot_seed, "positions"))
+        distances = drop_distances(drops, self.devices, stations, self.radii_km, generator=draw, device=device)
+        gains = 10 ** (edge_db / 10) * relative_gains(distances, self.radii_km[1])
+        frames = gains.expand(count, -1, -1) if self.positions == "fixed" else self._by_frame(gains, count)
+        return frames if self.stations > 1 else frames.squeeze(-1)
 
     def misfit(self, y: Any, h: Any, noise_variance: Any) -> str | None:
         """See `Problem.misfit`: y complex64 [S, L, M], h float32 [S, N] ([S, N, B]) or None, noise_variance [S]."""
@@ -307,20 +328,6 @@ class MmtcProblem:
     def answers(self, y: Tensor, h: Tensor | None) -> tuple[int, int]:
         """See `Problem.answers`."""
         return self.devices, self.states
-
-    def _gains(
-        self, count: int, edge_db: float, generator: torch.Generator | None, source: torch.device | str
-    ) -> Tensor:
-        """Gains over the noise, float32 [S, N, B]."""
-        import torch
-
-        stations = station_positions(self.stations, self.ring_km, source)
-        drops, draw = -(-count // self.block), generator
-        if self.positions == "fixed":
-            drops, draw = 1, torch.Generator(device=source).manual_seed(integer(self.pilot_seed, "positions"))
-        distances = drop_distances(drops, self.devices, stations, self.radii_km, generator=draw, device=source)
-        gains = 10 ** (edge_db / 10) * relative_gains(distances, self.radii_km[1])
-        return gains.expand(count, -1, -1) if drops == 1 else self._by_frame(gains, count)
 
     def _by_frame(self, of_blocks: Tensor, count: int) -> Tensor:
         return of_blocks if self.block == 1 else of_blocks.repeat_interleave(self.block, dim=0)[:count]

@@ -20,7 +20,6 @@ Shape letters: S frames, B stations, N devices, Q pilots of a device, G gains in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -30,8 +29,11 @@ if TYPE_CHECKING:
     from cellfree_sim.uplink.mmtc import MmtcProblem
 
 
-@dataclass(frozen=True, eq=False)
-class Prior:
+NEGLIGIBLE = 1e-10
+"""Probabilities below this are 0: otherwise damping makes denormal numbers of them, on which processors crawl."""
+
+
+class Prior(NamedTuple):
     """What is known beforehand.
 
     Attributes:
@@ -54,7 +56,7 @@ class Prior:
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Prior:
         """The same on another device, or in another precision."""
-        return Prior(*(each.to(device, dtype) for each in (self.silent, self.each, self.element)))
+        return Prior(*(value.to(device, dtype) for value in self))
 
 
 class GainGrid(NamedTuple):
@@ -89,19 +91,25 @@ def denoise(
 ) -> Denoised:
     """Posterior mean from energies e [S, B, N, Q] in noise of variances t [S, B]; A `antennas` at each station."""
     terms = _Terms(energy, grid, variance, antennas)
-    if sections:
-        chance = state_logits(terms.ratios, prior).softmax(dim=-1)[..., 1:]
-    else:
-        chance = (terms.ratios + prior.element[:, None]).sigmoid()
-    chance = chance.unsqueeze(1)
+    ratios = terms.ratios
+    chance = section_posterior(ratios, prior) if sections else (ratios + prior.element[:, None]).sigmoid()
+    chance = torch.nn.functional.threshold(chance, NEGLIGIBLE, 0.0).unsqueeze(1)
     shrink, pull, together = terms.means()
     weight = chance * shrink
-    return Denoised(terms.ratios, weight, weight * (1 - chance) * pull + chance * together)
+    return Denoised(ratios, weight, weight * (1 - chance) * pull + chance * together)
 
 
 def log_ratios(energy: Tensor, grid: GainGrid, variance: Tensor, *, antennas: int) -> Tensor:
     """L_q [S, N, Q] alone, for gains averaged over the grid; see `denoise`."""
     return _Terms(energy, grid, variance, antennas).ratios
+
+
+def section_posterior(ratios: Tensor, prior: Prior) -> Tensor:
+    """P(q) [S, N, Q] of the pilots of each device: the softmax of `state_logits` but for state 0."""
+    odds = ratios + (prior.each - prior.silent)[:, None]
+    top = odds.detach().amax(dim=-1, keepdim=True).clamp_min(0)  # softmax itself is slow over so few entries
+    weights = (odds - top).exp()
+    return weights / (weights.sum(dim=-1, keepdim=True) + (-top).exp())
 
 
 def state_logits(ratios: Tensor, prior: Prior) -> Tensor:
