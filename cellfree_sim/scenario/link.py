@@ -9,6 +9,7 @@ link:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -52,7 +53,14 @@ class LinkProblem(Section):
         return self.model_dump()
 
 
-class Link(Section):
+class LinkSection(Section):
+    """A link-level measurement, of whichever family of problems: `link_families` has all of them."""
+
+    family: str
+    batch: int = Field(1000, ge=1, le=10**6, description="slots at a time")
+
+
+class Link(LinkSection):
     """A link-level measurement: error rates of detectors on the same slots."""
 
     family: Literal["mimo"] = Field("mimo", description="the family of problems")
@@ -65,7 +73,6 @@ class Link(Section):
     target_errors: int | None = Field(
         500, ge=1, le=10**9, description="a detector with so many wrong symbols gets no more slots; none: it gets all"
     )
-    batch: int = Field(1000, ge=1, le=10**6, description="slots at a time")
 
     @model_validator(mode="after")
     def _detectors_differ(self) -> Link:
@@ -91,11 +98,13 @@ class Link(Section):
         >>> list(link.labelled())
         ['ep', 'kbest (survivors 16)', 'kbest']
         """
-        names = [detector.name for detector in self.detectors]
-        return {
-            detector.name if names.count(detector.name) == 1 else _label(detector): detector
-            for detector in self.detectors
-        }
+        return labelled(self.detectors)
+
+
+def labelled(detectors: Sequence[Any]) -> dict[str, Any]:
+    """Options of detectors by their names, with what differs in parentheses where a name comes twice."""
+    names = [detector.name for detector in detectors]
+    return {detector.name if names.count(detector.name) == 1 else _label(detector): detector for detector in detectors}
 
 
 def _label(detector: Any) -> str:

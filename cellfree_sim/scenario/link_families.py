@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated, TypeAlias
 
 from cellfree_sim.registry import Tagged
-from cellfree_sim.scenario.link import Link
+from cellfree_sim.scenario.link import Link, LinkSection
+from cellfree_sim.scenario.link_mmtc import MmtcLink
+from cellfree_sim.scenario.link_noma import NomaLink
 
-AnyLink: TypeAlias = Annotated[Link, Tagged("family", {"mimo": Link})]
+AnyLink: TypeAlias = Annotated[LinkSection, Tagged("family", {"mimo": Link, "noma": NomaLink, "mmtc": MmtcLink})]

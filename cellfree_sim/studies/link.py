@@ -49,8 +49,12 @@ def evaluate(scenario: Scenario) -> list[Row]:
 
 def link_of(scenario: Scenario) -> Link:
     """The section `link` of a scenario."""
+    from cellfree_sim.scenario.link import Link
+
     if scenario.link is None:
         raise UserError("link: not given; allowed: a problem, detectors and SNRs to measure")
+    if not isinstance(scenario.link, Link):
+        raise UserError(f"link.family: found {scenario.link.family}; allowed: mimo")
     return scenario.link
 
 

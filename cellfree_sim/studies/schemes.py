@@ -47,7 +47,7 @@ class Scheme:
 
 def measure(
     schemes: Mapping[str, Scheme],
-    snr_db: float,
+    snr_db: float | None,
     *,
     seed: int,
     frames_max: int,
@@ -56,18 +56,19 @@ def measure(
     count: Count,
     primary: str,
 ) -> list[Row]:
-    """One row for each scheme at one SNR.
+    """One row for each scheme at one SNR, or, where it is None, at the powers that the problem has (0 in the rows).
 
     Keys: algorithm, learned, trained_otherwise, snr_db, slots (frames), errors (of the `primary` rate, which also says
     when a scheme has made enough of them), cpu_us_per_slot; each rate r of `count` as r and r_error (from the scatter
     of the ratio over frames); and for each other scheme x `r minus x` and `r minus x, error` on the frames that both
-    got. For the primary rate, it is also `minus x`, as in `cellfree_sim.studies.link`.
+    got (not for rates of single users, which have ``_user_`` in their names). For the primary rate, it is also
+    `minus x`, as in `cellfree_sim.studies.link`.
     """
     import torch
 
     from cellfree_sim.seeds import integer
 
-    generator = torch.Generator().manual_seed(integer(seed, "schemes", f"{float(snr_db)!r}"))
+    generator = torch.Generator().manual_seed(integer(seed, "schemes", repr(snr_db)))
     found: dict[str, dict[str, list[Tensor]]] = {label: {} for label in schemes}
     errors, seconds = dict.fromkeys(schemes, 0.0), dict.fromkeys(schemes, 0.0)
     waiting, done = dict.fromkeys(schemes), 0
@@ -78,7 +79,7 @@ def measure(
             scheme = schemes[label]
             if id(scheme.problem) not in drawn:
                 generator.set_state(before)
-                drawn[id(scheme.problem)] = scheme.problem.sample(now, snr_db, generator=generator)
+                drawn[id(scheme.problem)] = scheme.problem.sample(now, snr_db, generator=generator)  # type: ignore[arg-type]
             frames = drawn[id(scheme.problem)]
             start = time.process_time()
             detection = (
@@ -99,7 +100,7 @@ def measure(
             "algorithm": label,
             "learned": schemes[label].learned,
             "trained_otherwise": schemes[label].trained_otherwise,
-            "snr_db": float(snr_db),
+            "snr_db": 0.0 if snr_db is None else float(snr_db),
             "slots": rates[primary].shape[1],
             "errors": round(errors[label]),
             "cpu_us_per_slot": 1e6 * seconds[label] / rates[primary].shape[1],
@@ -123,6 +124,8 @@ def _differences(label: str, joined: Mapping[str, Mapping[str, Tensor]], primary
         if other == label:
             continue
         for rate, (errors, trials) in joined[label].items():
+            if "_user_" in rate:
+                continue
             both = min(len(errors), theirs[rate].shape[1])
             gap, error = _ratio(errors[:both] - theirs[rate][0, :both], trials[:both])
             row[f"{rate} minus {other}"], row[f"{rate} minus {other}, error"] = gap, error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.detection.published import Published, published
 from cellfree_sim.results.figures import style
+from cellfree_sim.scenario.link import Link
 from cellfree_sim.studies.link import (
     FEW,
     below,
@@ -160,7 +161,7 @@ def _with_most_lines(panels: Sequence[Axes]) -> Axes:
 def _wanted(results: Results) -> list[str]:
     """The detectors that the scenario names, as far as they have a look."""
     links = [each.point.scenario.link for each in results.ended]
-    names = dict.fromkeys(name for link in links if link is not None for name in link.labelled())
+    names = dict.fromkeys(name for link in links if isinstance(link, Link) for name in link.labelled())
     return [name for name in names if name in LOOKS]
 
 
