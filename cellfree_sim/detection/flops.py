@@ -140,7 +140,8 @@ def _linear_solve(matrix: Tensor, right: Tensor, *_: Any) -> float:
 
 
 def _triangular_solve(matrix: Tensor, right: Tensor, *_: Any) -> float:
-    return _multiply_add(matrix) * matrix.shape[-1] * right.numel() / 2
+    columns = math.prod(torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])) * right.shape[-1]
+    return _multiply_add(matrix) * matrix.shape[-1] ** 2 * columns / 2
 
 
 def _substitutions(right: Tensor, matrix: Tensor, *_: Any) -> float:

@@ -11,6 +11,7 @@ from cellfree_sim.detection.mimo.algorithms.common import (
     LEAST_VARIANCE,
     Alphabet,
     apply,
+    column_powers,
     diagonal,
     inverse,
     loaded,
@@ -28,54 +29,63 @@ def successive(
     by -P_nk / P_kk (x̂_k - x_k), and P becomes P - P_:k P_k: / P_kk: one rank-1 step for each user, no other inverse.
     """
     gram, matched = statistics(y, h)
-    slots, users = matched.shape
+    users = matched.shape[-1]
     factor = 1.0 if criterion == "mmse" else 0.0
     loading = factor * (noise_variance / alphabet.power).unsqueeze(-1)
     peeling = _Peeling(loaded(gram, loading))
     estimate = apply(peeling.error, matched)
-    scores = torch.empty(slots, users, len(alphabet.points), device=y.device)
-    noise = noise_variance.unsqueeze(-1)
+    unbiased, error = torch.empty_like(estimate), torch.empty_like(estimate.real)
     for _ in range(users):
-        rows, chosen, column, own = peeling.next()
-        raw = estimate[rows, chosen].unsqueeze(-1)
+        chosen, row, own = peeling.next()
+        raw = estimate.gather(1, chosen)
         passed = (1 - loading * own).clamp(LEAST_VARIANCE, 1)
-        found = alphabet.scores(raw / passed, noise * own / passed)
-        scores[rows, chosen] = found.squeeze(1)
-        decided = alphabet.points[found.argmax(dim=-1)]
-        estimate = estimate - column * ((raw - decided) / own.sqrt())
-    return scores
+        found = raw / passed
+        unbiased.scatter_(1, chosen, found)
+        error.scatter_(1, chosen, own / passed)
+        estimate -= row.conj() * ((raw - alphabet.sliced(found)) * own.rsqrt())
+    return alphabet.scores(unbiased, noise_variance.unsqueeze(-1) * error)
 
 
 def detection_order(gram: Tensor) -> Tensor:
     """The order int64 [S, N] in which `successive` would decide the users under zero-forcing; first is the surest."""
     peeling = _Peeling(gram)
-    return torch.stack([peeling.next()[1] for _ in range(gram.shape[-1])], dim=-1)
+    return torch.cat([peeling.next()[0] for _ in range(gram.shape[-1])], dim=-1)
 
 
 class _Peeling:
     """Users taken out of Hermitian matrices A [S, N, N] one by one, that of least error first.
 
-    `error` [S, N, N] is the inverse of what is left of A, with zeros in the rows and columns of users taken out. No
-    error is below 1 / A_nn, which holds it where rounding would not.
+    With P = A^-1 the errors are what is left of its diagonal; taking out user k leaves P - r^H r, where r is row k of
+    what was left, over the root of its error. Only the diagonal and the row that is asked for are ever made, from P and
+    the rows r before it, as in a pivoted Cholesky decomposition of P. No error is below 1 / A_nn, which holds it where
+    rounding would not.
+
+    Attributes:
+        error: P [S, N, N].
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        slots, users = matrix.shape[:2]
         self.error = inverse(matrix)
-        self.least = 1 / diagonal(matrix).clamp_min(torch.finfo(torch.float32).tiny ** 0.5)
-        self.rows = torch.arange(slots, device=matrix.device)
-        self.taken = torch.zeros(slots, users, device=matrix.device)
+        self._left = diagonal(self.error).contiguous()
+        self._least = 1 / diagonal(matrix).clamp_min(torch.finfo(torch.float32).tiny ** 0.5)
+        self._rows = torch.empty_like(self.error)
+        self._count = 0
 
-    def next(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take out one user per slot: slots [S], users [S], columns [S, N] over the root of errors, errors [S, 1]."""
-        rows = self.rows
-        errors = torch.maximum(diagonal(self.error), self.least) + self.taken
-        own, chosen = errors.min(dim=-1, keepdim=True)
-        chosen = chosen.squeeze(-1)
-        column = self.error[rows, :, chosen] / own.sqrt()
-        self.error = torch.baddbmm(self.error, column.unsqueeze(-1), column.conj().unsqueeze(-2), alpha=-1)
-        self.taken[rows, chosen] = torch.inf
-        return rows, chosen, column, own
+    def next(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Take out one user per slot: users [S, 1], rows r [S, N], errors [S, 1]."""
+        own, chosen = torch.maximum(self._left, self._least).min(dim=-1, keepdim=True)
+        users = self.error.shape[-1]
+        row = self.error.gather(1, chosen.unsqueeze(-1).expand(-1, 1, users))
+        if self._count:
+            before = self._rows[:, : self._count]
+            share = before.gather(2, chosen.unsqueeze(1).expand(-1, self._count, 1))
+            row = torch.baddbmm(row, share.mH, before, alpha=-1)
+        row = row.squeeze(1) * own.rsqrt()
+        self._rows[:, self._count] = row
+        self._count += 1
+        self._left -= column_powers(row.unsqueeze(1))
+        self._least.scatter_(1, chosen, torch.inf)
+        return chosen, row, own
 
 
 def zf_pic(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:

@@ -11,10 +11,11 @@ from torch import Tensor
 from cellfree_sim.detection.mimo.algorithms.common import (
     LEAST_VARIANCE,
     Alphabet,
-    apply,
+    column_powers,
     diagonal,
-    inverse,
+    inverse_factor,
     loaded,
+    solve_by,
     statistics,
 )
 
@@ -31,8 +32,9 @@ def matched_filter(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alpha
 def zero_forcing(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
     """G^-1 u: no interference is left, and the noise is amplified by the diagonal of G^-1."""
     gram, matched = statistics(y, h)
-    inverted = inverse(gram)
-    return alphabet.scores(apply(inverted, matched), noise_variance.unsqueeze(-1) * diagonal(inverted))
+    factor = inverse_factor(gram)
+    estimate = solve_by(factor, matched)
+    return alphabet.scores(estimate, noise_variance.unsqueeze(-1) * column_powers(factor))
 
 
 def lmmse(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> Tensor:
@@ -43,9 +45,9 @@ def lmmse(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet) -> T
     """
     gram, matched = statistics(y, h)
     loading = (noise_variance / alphabet.power).unsqueeze(-1)
-    inverted = inverse(loaded(gram, loading))
-    lost = (loading * diagonal(inverted)).clamp(LEAST_VARIANCE * 1e-2, 1 - LEAST_VARIANCE)
-    estimate = apply(inverted, matched) / (1 - lost)
+    factor = inverse_factor(loaded(gram, loading))
+    lost = (loading * column_powers(factor)).clamp(LEAST_VARIANCE * 1e-2, 1 - LEAST_VARIANCE)
+    estimate = solve_by(factor, matched) / (1 - lost)
     return alphabet.scores(estimate, alphabet.power * lost / (1 - lost))
 
 
@@ -57,5 +59,6 @@ def mmse_as_published(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Al
     """
     gram, matched = statistics(y, h)
     loading = (0.5 * noise_variance / alphabet.power).unsqueeze(-1)
-    inverted = inverse(loaded(gram, loading))
-    return alphabet.scores(apply(inverted, matched), noise_variance.unsqueeze(-1) * diagonal(inverted))
+    factor = inverse_factor(loaded(gram, loading))
+    estimate = solve_by(factor, matched)
+    return alphabet.scores(estimate, noise_variance.unsqueeze(-1) * column_powers(factor))

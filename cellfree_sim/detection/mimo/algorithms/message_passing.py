@@ -14,12 +14,13 @@ from cellfree_sim.detection.mimo.algorithms.common import (
     Alphabet,
     Statistics,
     apply,
+    column_powers,
     diagonal,
-    inverse,
+    inverse_factor,
     level_moments,
     level_scores,
-    loaded,
     real_form,
+    solve_by,
     statistics,
 )
 from cellfree_sim.detection.mimo.algorithms.listing import ranked_by_list
@@ -59,12 +60,13 @@ def amp(
     mean = torch.zeros_like(matched)
     excess = torch.zeros_like(noise) if as_published else load * alphabet.power / noise
     for _ in range(iterations):
-        new, spread = alphabet.moments(mean + residual, (noise * (1 + excess)).expand_as(mean.real))
+        new, spread = alphabet.moments(mean + residual, noise * (1 + excess))
         new_excess = load * spread.mean(dim=-1, keepdim=True) / noise
-        mean = damping * mean + (1 - damping) * new
-        new_residual = matched - apply(gram, mean) + new_excess / (1 + excess) * residual
-        residual = damping * residual + (1 - damping) * new_residual
-        excess = damping * excess + (1 - damping) * new_excess
+        mean = torch.lerp(new, mean, damping) if damping else new
+        onsager = (new_excess / (1 + excess)).unsqueeze(-1) * torch.view_as_real(residual)
+        new_residual = matched - apply(gram, mean) + torch.view_as_complex(onsager)
+        residual = torch.lerp(new_residual, residual, damping) if damping else new_residual
+        excess = torch.lerp(new_excess, excess, damping)
     return alphabet.scores(mean + residual, (noise * (1 + excess)).expand_as(mean.real))
 
 
@@ -83,24 +85,26 @@ class OrthogonalFilters:
 
     def __init__(self, y: Tensor, h: Tensor, noise_variance: Tensor) -> None:
         gram, matched = statistics(y, h)
-        value, self._vector = torch.linalg.eigh(gram)
+        value, vector = torch.linalg.eigh(gram)
         self.value = value.clamp_min(0)
         self.noise = noise_variance.unsqueeze(-1)
         self.zero = torch.zeros_like(matched)
-        self._seen = self.value > JUST_SEEN * self.value[:, -1:]
-        self._received = apply(self._vector.mH, matched)
-        self._root = torch.where(self._seen, self.value, 1).sqrt()
-        self._dimensions = self._seen.sum(dim=-1, keepdim=True)
+        seen = self.value > JUST_SEEN * self.value[:, -1:]
+        self._vector, self._adjoint = vector.contiguous(), vector.mH.contiguous().resolve_conj()
+        self._received = apply(self._adjoint, matched)
+        self._inverse = torch.where(seen, 1 / self.value, 0)
+        self._noise_energy = seen.sum(dim=-1, keepdim=True) * self.noise
         self._energy = self.value.sum(dim=-1, keepdim=True)
 
     def around(self, mean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """V w (V^H u - l V^H x) for x = `mean` [S, N], the weights w [S, N], and the error variance v of x [S, 1]."""
-        residual = self._received - self.value * apply(self._vector.mH, mean)
-        left = torch.where(self._seen, residual / self._root, 0).abs().square().sum(dim=-1, keepdim=True)
-        spread = ((left - self._dimensions * self.noise) / self._energy).clamp_min(LEAST_VARIANCE)
+        parts = torch.view_as_real(apply(self._adjoint, mean))
+        residual = torch.view_as_real(self._received) - self.value.unsqueeze(-1) * parts
+        left = (residual.square().sum(dim=-1) * self._inverse).sum(dim=-1, keepdim=True)
+        spread = ((left - self._noise_energy) / self._energy).clamp_min(LEAST_VARIANCE)
         weight = spread / (spread * self.value + self.noise)
         weight = weight / (weight * self.value).mean(dim=-1, keepdim=True)
-        return apply(self._vector, weight * residual), weight, spread
+        return apply(self._vector, torch.view_as_complex(weight.unsqueeze(-1) * residual)), weight, spread
 
 
 def oamp(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet, *, iterations: int) -> Tensor:
@@ -117,10 +121,10 @@ def oamp(y: Tensor, h: Tensor, noise_variance: Tensor, alphabet: Alphabet, *, it
         estimate = mean + correction
         passed = weight * filters.value
         error = (spread * (1 - passed).square() + noise * weight * passed).mean(dim=-1, keepdim=True)
-        error = error.clamp_min(LEAST_VARIANCE).expand_as(mean.real)
+        error = error.clamp_min(LEAST_VARIANCE)
         if step < iterations - 1:
             mean, _ = alphabet.moments(estimate, error)
-    return alphabet.scores(estimate, error)
+    return alphabet.scores(estimate, error.expand_as(mean.real))
 
 
 def expectation_propagation(
@@ -153,7 +157,7 @@ def expectation_propagation(
         found = _propagate(known, noise_variance, alphabet.power, alphabet.moments, iterations, damping)
         if levels is None or not undecided:
             return alphabet.scores(found.cavity, found.spread)
-        known, found = real_form(known), _in_parts(found)
+        known, found = real_form(known), found.in_parts()
     else:
         known, moments = real_form(known), partial(level_moments, levels=levels)
         found = _propagate(known, 0.5 * noise_variance, 0.5 * alphabet.power, moments, iterations, damping)
@@ -166,41 +170,50 @@ def expectation_propagation(
 
 
 class _Propagated(NamedTuple):
-    """The last iteration: its cavities' means and variances [S, N], the posterior's mean and covariance over s."""
+    """The last iteration: means and variances [S, N] of its cavities, mean and covariance over s of the posterior.
+
+    Of the covariance T^H T it has `factor` T [S, N, N].
+    """
 
     cavity: Tensor
     spread: Tensor
     mean: Tensor
-    covariance: Tensor
+    factor: Tensor
 
+    @property
+    def covariance(self) -> Tensor:
+        return self.factor.mH @ self.factor
 
-def _in_parts(found: _Propagated) -> _Propagated:
-    """What was found in the circular form, of real parts, then imaginary parts."""
-    covariance, mean = real_form(Statistics(found.covariance, found.mean))
-    cavity = torch.cat([found.cavity.real, found.cavity.imag], dim=-1)
-    return _Propagated(cavity, 0.5 * found.spread.repeat(1, 2), mean, covariance)
+    def in_parts(self) -> _Propagated:
+        """What was found in the circular form, of real parts, then imaginary parts."""
+        factor, mean = real_form(Statistics(self.factor, self.mean))
+        cavity = torch.cat([self.cavity.real, self.cavity.imag], dim=-1)
+        return _Propagated(cavity, 0.5 * self.spread.repeat(1, 2), mean, factor)
 
 
 def _propagate(
     known: Statistics, noise_variance: Tensor, power: float, moments: Moments, iterations: int, damping: float
 ) -> _Propagated:
     """So many iterations of expectation propagation; the first starts from messages of the prior's power."""
-    gram, matched = known
+    matched, loaded_gram = known.matched, known.gram.clone()
+    on_diagonal = loaded_gram.diagonal(dim1=-2, dim2=-1)
+    own_gram = on_diagonal.clone()
     noise = noise_variance.unsqueeze(-1)
     precision = torch.full_like(matched.real, 1 / power)
     weighted = torch.zeros_like(matched)
     least = LEAST_MESSAGE * power
     step = 0
     while True:
-        covariance = inverse(loaded(gram, noise * precision))
-        mean = apply(covariance, matched + noise * weighted)
-        own = noise * diagonal(covariance)
+        on_diagonal.copy_(own_gram + noise * precision)
+        factor = inverse_factor(loaded_gram)
+        mean = solve_by(factor, matched + noise * weighted)
+        own = noise * column_powers(factor)
         spread = own / (1 - own * precision).clamp_min(1e-6)
         cavity = spread * (mean / own - weighted)
         spread = spread.clamp_min(least)
         step += 1
         if step == iterations:
-            return _Propagated(cavity, spread, mean, covariance)
+            return _Propagated(cavity, spread, mean, factor)
         centre, variance = moments(cavity, spread)
         variance = variance.clamp_min(least)
         new = 1 / variance - 1 / spread
