@@ -140,8 +140,8 @@ def _linear_solve(matrix: Tensor, right: Tensor, *_: Any) -> float:
 
 
 def _triangular_solve(matrix: Tensor, right: Tensor, *_: Any) -> float:
-    columns = math.prod(torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])) * right.shape[-1]
-    return _multiply_add(matrix) * matrix.shape[-1] ** 2 * columns / 2
+    systems = max(_matrices(matrix), _matrices(right))  # the smaller number is 1: it serves all
+    return _multiply_add(matrix) * systems * matrix.shape[-1] ** 2 * right.shape[-1] / 2
 
 
 def _substitutions(right: Tensor, matrix: Tensor, *_: Any) -> float:

@@ -30,12 +30,12 @@ class Seen(NamedTuple):
     """What a likelihood module tells the next block.
 
     Attributes:
-        features: of each user [S, N, F].
+        features: of each user, in pieces [S, N, ...] with F columns in all; one that stays is the same tensor again.
         prior: scores [S, N, M] that the predictor corrects; None: it starts from nothing.
         pairs: correlations [S, 2N, 2N] of the parts of all users' symbols, 0 on the diagonal; None: nothing.
     """
 
-    features: Tensor
+    features: list[Tensor]
     prior: Tensor | None = None
     pairs: Tensor | None = None
 
@@ -77,10 +77,11 @@ class Vectors(nn.Module):
 class _VectorsRun:
     def __init__(self, alphabet: Alphabet, y: Tensor, h: Tensor, noise_variance: Tensor, *, gradient: bool) -> None:
         self._y, self._h, self._noise, self._gradient = y, h, noise_variance, gradient
-        self._points = alphabet.to(y.device).points.to(y.dtype)
+        self._adjoint = h.conj().resolve_conj().mT
+        self._points = torch.view_as_real(alphabet.to(y.device).points).to(noise_variance)
         self._users = h.shape[-1]
         self._columns = _parts(h.mT)
-        self._power = self._columns.square().sum(dim=-1)
+        self._power = self._columns.square().sum(dim=-1, keepdim=True)
 
     def first(self) -> Tensor:
         """See `Run.first`: (22)."""
@@ -91,15 +92,15 @@ class _VectorsRun:
 
     def next(self, probability: Tensor, steering: Tensor) -> Seen:
         """See `Run.next`: (20)."""
-        residual = self._y - apply(self._h, probability.to(self._points.dtype) @ self._points)
+        residual = self._y - apply(self._h, torch.view_as_complex(probability.to(self._points) @ self._points))
         features = [self._to_all(self._shrunk(residual)), self._columns]
         if self._gradient:
-            matched = apply(self._h.mH, residual)
-            features += [_parts(one.unsqueeze(-1)) for one in (matched, matched / self._power.clamp_min(1e-6))]
+            matched = _parts(apply(self._adjoint, residual).unsqueeze(-1))
+            features += [matched, matched / self._power.clamp_min(1e-6)]
             energy = residual.abs().square().mean(dim=-1)
             scales = torch.stack([energy, self._noise], dim=-1).clamp_min(1e-12).log()
-            features += [self._power.unsqueeze(-1), self._to_all(scales)]
-        return Seen(torch.cat(features, dim=-1))
+            features += [self._power, self._to_all(scales)]
+        return Seen(features)
 
     def _shrunk(self, vector: Tensor) -> Tensor:
         return _parts(vector) / math.sqrt(2 * self._users)
@@ -181,8 +182,7 @@ class _CavitiesRun:
         excess, matched = self._residual(mean)
         common = torch.stack([self._noise.log() / 4, excess], dim=-1).expand(-1, self._users, -1)
         own = [real.clamp_min(-20) / 4, imaginary.clamp_min(-20) / 4, *means, *widths, self._by_user(matched)]
-        features = torch.cat([*own, common], dim=-1)
-        return Seen(features, self._alphabet.joined(real, imaginary), _correlation(covariance))
+        return Seen([*own, common], self._alphabet.joined(real, imaginary), _correlation(covariance))
 
     def _send(self, mean: Tensor, variance: Tensor, step: Tensor) -> None:
         """Move by a `step` to the messages with which the last cavities would have these moments, where there are."""

@@ -56,13 +56,13 @@ class ReMimo(nn.Module):
         super().__init__()
         alphabet = Alphabet(points)
         count = len(points)
-        self._count = count
+        self.count, self.width = count, width
         self.likelihood: Vectors | Cavities
         if inputs == "cavity":
             self.likelihood = Cavities(alphabet, blocks)
         else:
             self.likelihood = Vectors(alphabet, antennas, gradient=inputs == "gradient")
-        self._gain = 1.0 if inputs == "cavity" else math.sqrt(width)  # of the paper's embedding
+        self.gain = 1.0 if inputs == "cavity" else math.sqrt(width)  # of the paper's embedding
         told = self.likelihood.known + count
         said = self.likelihood.steered + count
         hidden = 4 * width
@@ -82,19 +82,19 @@ class ReMimo(nn.Module):
         with exact:
             run = self.likelihood.start(y, h, noise_variance)
             features = run.first()
-        state = self._gain * self.embedding(features)
-        belief = deviation.new_zeros(slots, users, self._count)  # probabilities less those of knowing nothing
+        state = self.gain * self.embedding(features)
+        belief = deviation.new_zeros(slots, users, self.count)  # probabilities less those of knowing nothing
         steering = deviation.new_zeros(slots, users, self.likelihood.steered)
         scores: list[Tensor] = []
         for encoder, predictor in zip(self.encoders, self.predictors, strict=True):
             with exact:
-                seen = run.next(belief + 1 / self._count, steering)
-            told = torch.cat([belief, seen.features], dim=-1)
+                seen = run.next(belief + 1 / self.count, steering)
+            told = torch.cat([belief, *seen.features], dim=-1)
             state = encoder(state, told, seen.pairs, maps)
             answer = predictor(torch.cat([state, told, deviation], dim=-1)).to(belief.dtype)
-            points, steering = answer.tensor_split([self._count], dim=-1)
+            points, steering = answer.tensor_split([self.count], dim=-1)
             scores.append(points if seen.prior is None else seen.prior + points)
-            belief = scores[-1].softmax(dim=-1) - 1 / self._count
+            belief = scores[-1].softmax(dim=-1) - 1 / self.count
         return scores
 
 
@@ -108,11 +108,11 @@ class Encoder(nn.Module):
 
     def __init__(self, width: int, told: int, heads: int, *, paired: bool) -> None:
         super().__init__()
-        self._heads = heads
-        self._across = heads * -(-width // heads)
+        self.heads = heads
+        self.across = heads * -(-width // heads)
         half = -(-width // 2) if paired else 0
-        self.asked = nn.Linear(width + told, 3 * self._across + 2 * half, bias=False)
-        self.merge = nn.Linear(self._across + 2 * half, width)
+        self.asked = nn.Linear(width + told, 3 * self.across + 2 * half, bias=False)
+        self.merge = nn.Linear(self.across + 2 * half, width)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
@@ -120,8 +120,8 @@ class Encoder(nn.Module):
 
     def forward(self, state: Tensor, told: Tensor, pairs: Tensor | None, maps: list[Tensor] | None) -> Tensor:
         """The states [S, N, D] renewed, given what the users were `told` [S, N, F] and their correlations."""
-        asked, said = self.asked(torch.cat([state, told], dim=-1)).tensor_split([3 * self._across], dim=-1)
-        query, key, value = asked.view(*state.shape[:2], 3, self._heads, -1).permute(2, 0, 3, 1, 4)
+        asked, said = self.asked(torch.cat([state, told], dim=-1)).tensor_split([3 * self.across], dim=-1)
+        query, key, value = asked.view(*state.shape[:2], 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         bias = None
         if self.power is not None and pairs is not None:
             bias = (self.power[:, None, None] * strength(pairs).log().unsqueeze(1)).to(query.dtype)
@@ -130,7 +130,7 @@ class Encoder(nn.Module):
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         mixed = mixed.transpose(1, 2).flatten(-2)
         if pairs is not None:
-            mixed = torch.cat([mixed, _to_users(pairs.to(said.dtype) @ _to_parts(said))], dim=-1)
+            mixed = torch.cat([mixed, mixed_by_pairs(pairs.to(said.dtype), said)], dim=-1)
         state = self.norms[0](state + self.merge(mixed))
         renewed: Tensor = self.norms[1](state + self.narrow(self.widen(state).relu()))
         return renewed
@@ -161,6 +161,11 @@ def strength(correlation: Tensor) -> Tensor:
     users = correlation.shape[-1] // 2
     square = correlation.square().view(-1, 2, users, 2, users).mean(dim=(1, 3))
     return square.clamp_min(1e-4) + torch.eye(users, dtype=square.dtype, device=square.device)
+
+
+def mixed_by_pairs(pairs: Tensor, said: Tensor) -> Tensor:
+    """Of what all users have `said` [S, N, 2K] of their parts, what each gets by their correlations [S, 2N, 2N]."""
+    return _to_users(pairs @ _to_parts(said))
 
 
 def _to_parts(values: Tensor) -> Tensor:

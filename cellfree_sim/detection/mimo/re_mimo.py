@@ -38,7 +38,7 @@ class ReMimoOptions(Learned):
     blocks: int = Field(8, ge=1, le=1000, description="encoder-predictor blocks, each with its own weights")
     heads: int = Field(4, ge=1, le=1024, description="of the attention")
     precision: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32", description="of the products with weights; int8 on the CPU only, one scale for each batch of slots"
+        "float32", description="of weights and products with them; int8 on the CPU only (see `packed_layer`)"
     )
     attention: bool = Field(False, description="keep who attends to whom, as details['attention'] of a detection")
 
@@ -73,9 +73,9 @@ class ReMimoOptions(Learned):
 
     def prepared(self, network: Any) -> Any:
         """See `Learned.prepared`: the network with its weights in the precision wanted."""
-        from cellfree_sim.detection.learned.precision import in_precision
+        from cellfree_sim.detection.learned.quick import QuickReMimo
 
-        return in_precision(network, self.precision)
+        return network if self.precision == "float32" else QuickReMimo(network, self.precision)
 
     def detect(self, network: Any, y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
         """See `Learned.detect`. With `attention`, `details["attention"]` is float32 [blocks, S, heads, N, N].

@@ -71,6 +71,7 @@ def inverse_factor(matrix: Tensor) -> Tensor:
 def _factor_into(factor: Tensor, matrix: Tensor) -> Tensor:
     """Write T into `factor`; return what is above 0 for slots that failed [S]."""
     size = matrix.shape[-1]
+    failed: Tensor
     if size <= LEAF:
         lower, failed = torch.linalg.cholesky_ex(matrix)
         factor.copy_(_triangular_inverse(lower))
