@@ -58,8 +58,11 @@ def inverse_factor(matrix: Tensor) -> Tensor:
         T = [[T_1, 0], [-T_2 L_21 T_1, T_2]],   T_2 of A_22 - L_21 L_21^H,
 
     which turns most of the work into products of matrices, whose kernels are several times as fast as those of the
-    decompositions of many small matrices. For slots that are not definite see `cholesky`.
+    decompositions of many small matrices. For slots that are not definite see `cholesky`. Where a gradient is wanted,
+    T is made in one piece.
     """
+    if matrix.requires_grad and torch.is_grad_enabled():
+        return _triangular_inverse(cholesky(matrix))
     factor = torch.empty_like(matrix, memory_format=torch.contiguous_format)
     failed = _factor_into(factor, matrix)
     wrong = (failed > 0) | ~diagonal(factor).isfinite().all(dim=-1)
