@@ -51,8 +51,8 @@ def outside_notes(scenario: Scenario, folder: Path) -> list[str]:
 def channel_request(scenario: Scenario, network: Network, station: str, split: Drops) -> ChannelRequest:
     """What `station` asks of the channel model for `split`; its seed is ``("channel", station, split)`` of the run.
 
-    In the uplink's drops users have one antenna, and there is one subcarrier; a recorded data set has them after the
-    realisations of all splits.
+    In the uplink's drops users have one antenna, and there is one subcarrier, but where it is selective; a recorded
+    data set has them after the realisations of all splits.
     """
     sizes = scenario.channel.realisations
     earlier = SPLITS if split == "uplink" else SPLITS[: SPLITS.index(split)]
@@ -77,7 +77,8 @@ def _extent(scenario: Scenario, split: Drops) -> tuple[int, int, Radio]:
     if split != "uplink":
         return getattr(scenario.channel.realisations, split), scenario.network.users.antennas, scenario.radio
     assert scenario.uplink is not None  # else nobody asks
-    return scenario.uplink.realisations, 1, scenario.radio.model_copy(update={"subcarriers": 1})
+    radio = scenario.radio if scenario.uplink.selective else scenario.radio.model_copy(update={"subcarriers": 1})
+    return scenario.uplink.realisations, 1, radio
 
 
 def station_channels(

@@ -26,6 +26,9 @@ class Activity(Section):
     """Which users send in a burst: each by its own probability, or as a trace says."""
 
     probability: float = Field(1.0, ge=0, le=1, description="that a user sends in a burst, mean over all users")
+    by_user: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None, min_length=1, max_length=100_000, description="probability of each user instead, repeated over all users"
+    )
     spread: float = Field(
         0.0, ge=0, le=1, description="each user has its own: uniform within probability times (1 +- spread)"
     )
@@ -49,14 +52,26 @@ class Activity(Section):
 
     @model_validator(mode="after")
     def _the_mean_is_kept(self) -> Activity:
-        if self.probability * (1 + self.spread) > 1 + 1e-9:
+        if self.by_user is not None and self.probability != 1:
+            raise MisfitError(
+                ("probability",),
+                f"found {self.probability:g} beside by_user; allowed: one of them",
+                because=("by_user",),
+            )
+        highest = self.probability if self.by_user is None else max(self.by_user)
+        if highest * (1 + self.spread) > 1 + 1e-9:
             raise MisfitError(
                 ("spread",),
-                f"found {self.spread:g}; allowed: at most {1 / self.probability - 1:g}, so that no user's probability "
-                "is above 1",
-                because=("probability",),
+                f"found {self.spread:g}; allowed: at most {1 / highest - 1:g}, so that nobody's probability is above 1",
+                because=("probability" if self.by_user is None else "by_user",),
             )
         return self
+
+    @property
+    def always(self) -> bool:
+        """Whether all users send in each burst."""
+        least = self.probability if self.by_user is None else min(self.by_user)
+        return least == 1 and self.trace is None
 
 
 class PowerControl(Section):
@@ -175,6 +190,14 @@ class Uplink(Section):
     def samples(self) -> int:
         """Samples of a codeword: what a user sends in a slot."""
         return 1
+
+    @property
+    def selective(self) -> bool:
+        """Whether sample k of a codeword is sent on subcarrier k of the radio, each with a channel of its own."""
+        return False
+
+    def check_fit(self, users: int, subcarriers: int) -> None:
+        """`MisfitError`, with keys of this section, where it does not fit so many users and subcarriers."""
 
     def bits_of(self, users: NDArray[Any]) -> NDArray[np.int64]:
         """Bits of a message of each of `users`, int64 [I]."""

@@ -51,11 +51,19 @@ def check_uplink(scenario: Scenario) -> None:
             "found 'drop' in a scenario with an uplink, whose stations cannot leave; allowed: restart, abort",
             because=("uplink",),
         )
+    users = scenario.network.users.count
+    if uplink.activity.by_user is not None and len(uplink.activity.by_user) > users:
+        found = f"found {len(uplink.activity.by_user)} values; allowed: at most one for each of {users} users"
+        raise MisfitError(("uplink", "activity", "by_user"), found, because=("network", "users", "count"))
+    try:
+        uplink.check_fit(users, scenario.radio.subcarriers)
+    except MisfitError as error:
+        raise MisfitError(("uplink", *error.key), str(error), because=error.because) from None
     _check_stations(scenario, uplink)
     _check_shares(scenario)
     _check_frames(scenario, uplink)
     if uplink.activity.trace is not None:
-        _check_trace(uplink.activity.trace, scenario.network.users.count)
+        _check_trace(uplink.activity.trace, users)
     if scenario.steps:
         _check_rest_for_training(scenario, uplink)
 
@@ -140,7 +148,7 @@ def _check_frames(scenario: Scenario, uplink: Uplink) -> None:
     """Frames that are certain to be too long, because everybody is always active."""
     from cellfree_sim.scenario.schema import REAL_BYTES
 
-    if uplink.activity.probability < 1 or uplink.activity.trace is not None:
+    if not uplink.activity.always:
         return
     users = scenario.network.users.count
     least = 8 * uplink.slots * min(users, uplink.users_per_group)

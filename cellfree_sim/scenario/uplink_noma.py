@@ -8,12 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cellfree_sim.registry import Choice
+from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import CODEBOOKS, NOMA_DETECTORS
 from cellfree_sim.scenario.training import NomaTraining
 from cellfree_sim.scenario.uplink import Service, SwapDetector, Uplink, UplinkEvent
 
 __all__ = ["NomaEvent", "NomaService", "NomaSwap", "NomaUplink"]
+
+MOST_USERS = 1024
+"""With a codebook of their own each: as many as a `NomaProblem` may have."""
 
 
 class NomaService(Service):
@@ -38,11 +41,14 @@ class NomaUplink(Uplink):
     """Users send codewords on few resources, or nothing; stations find out who sent what."""
 
     problem: Literal["noma"] = Field(description="grant-free NOMA")
-    resources: int = Field(4, ge=1, le=1024, description="samples of a codeword")
+    resources: int = Field(4, ge=1, le=1024, description="samples of a codeword, of mean power 1: SNRs are on each")
     rates: Annotated[int, Field(ge=1, le=8)] | list[Annotated[int, Field(ge=1, le=8)]] = Field(
         2, description="bits of a message: of all users, or of each"
     )
     codebook: Annotated[Any, Choice(CODEBOOKS)] = Field("wbe", description="what each user sends for its messages")
+    fading: Literal["flat", "selective"] = Field(
+        "flat", description="one channel on all resources, or that of subcarrier k of the radio on resource k"
+    )
     services: list[NomaService] = Field(
         default_factory=lambda: [NomaService()], min_length=1, max_length=100, description="who detects, and how"
     )
@@ -56,6 +62,30 @@ class NomaUplink(Uplink):
     def samples(self) -> int:
         """See `Uplink.samples`."""
         return self.resources
+
+    @property
+    def selective(self) -> bool:
+        """See `Uplink.selective`."""
+        return self.fading == "selective"
+
+    def check_fit(self, users: int, subcarriers: int) -> None:
+        """See `Uplink.check_fit`."""
+        if users > MOST_USERS:
+            raise MisfitError(("problem",), f"found noma for {users} users; allowed: at most {MOST_USERS} users")
+        if not isinstance(self.rates, int) and len(self.rates) != users:
+            found = f"found {len(self.rates)} values; allowed: one, or one for each of {users} users"
+            raise MisfitError(("rates",), found, because=("network", "users", "count"))
+        if self.selective and subcarriers < self.resources:
+            found = f"found selective with {self.resources} resources on {subcarriers} subcarriers"
+            raise MisfitError(
+                ("fading",),
+                f"{found}; allowed: at least as many of radio.subcarriers",
+                because=("radio", "subcarriers"),
+            )
+        for index, service in enumerate(self.services):
+            if service.cluster is not None:
+                found = f"found {service.cluster}; allowed: none, as receivers of noma decide for all users together"
+                raise MisfitError(("services", index, "cluster"), found)
 
     def bits_of(self, users: NDArray[Any]) -> NDArray[np.int64]:
         """See `Uplink.bits_of`."""

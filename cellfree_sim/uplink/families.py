@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.uplink.mimo import MimoProblem
+from cellfree_sim.uplink.noma import NomaProblem
 
 if TYPE_CHECKING:
     from cellfree_sim.uplink.problem import Problem
 
-_CLASSES = {"mimo": MimoProblem}
+_CLASSES: dict[str, type[Any]] = {"mimo": MimoProblem, "noma": NomaProblem}
 
 
 def described(problem: Problem) -> dict[str, Any]:
@@ -25,4 +26,5 @@ def problem_of(description: dict[str, Any]) -> Problem:
     True
     """
     options = dict(description)
-    return _CLASSES[options.pop("family")](**options)
+    problem: Problem = _CLASSES[options.pop("family")](**options)
+    return problem

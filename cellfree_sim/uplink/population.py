@@ -83,20 +83,30 @@ def transmissions(scenario: Scenario, burst: int, members: range | None = None) 
 def activity_probabilities(scenario: Scenario, members: range) -> NDArray[np.float64]:
     """Probability that each of `members` sends in a burst, float64 [members]."""
     activity = section(scenario).activity
+    mean = np.full(len(members), activity.probability)
+    if activity.by_user is not None:
+        mean = np.array(activity.by_user)[np.arange(members.start, members.stop) % len(activity.by_user)]
     if activity.spread == 0:
-        return np.full(len(members), activity.probability)
+        return mean
     place = _uniform(seeds.stream(scenario.seed, "uplink", "probability"), members)
-    own: NDArray[np.float64] = activity.probability * (1 + activity.spread * (2 * place - 1))
+    own: NDArray[np.float64] = mean * (1 + activity.spread * (2 * place - 1))
     return own
+
+
+def activity_prior(scenario: Scenario) -> NDArray[np.float64]:
+    """What receivers believe of how often each user sends, float64 [users]; of a trace, how often it does."""
+    users, activity = scenario.network.users.count, section(scenario).activity
+    if activity.trace is not None:
+        return np.asarray(_read_trace(activity.trace, users).mean(axis=0))
+    return activity_probabilities(scenario, range(users))
 
 
 def mean_active(scenario: Scenario) -> float:
     """Number of users that send in a burst, mean over all bursts."""
     users, activity = scenario.network.users.count, section(scenario).activity
-    if activity.trace is None:
+    if activity.trace is None and activity.by_user is None:
         return users * activity.probability
-    table = _read_trace(activity.trace, users)
-    return np.count_nonzero(table) / len(table)
+    return float(activity_prior(scenario).sum())
 
 
 def _active(scenario: Scenario, burst: int, members: range) -> NDArray[np.int32]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from cellfree_sim.scenario.uplink_mimo import MimoUplink
+from cellfree_sim.scenario.uplink_noma import NomaUplink
 from cellfree_sim.uplink.constellations import qam_points
 from cellfree_sim.uplink.population import section
 
@@ -26,6 +27,11 @@ Sender: TypeAlias = "Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np
 def sender_of(scenario: Scenario) -> Sender:
     """What turns messages into codewords in a scenario with an `uplink`."""
     uplink = section(scenario)
+    if isinstance(uplink, NomaUplink):
+        from cellfree_sim.uplink.codewords import codebook_of
+
+        words = codebook_of(scenario).codewords
+        return lambda users, messages: words[users, messages]
     assert isinstance(uplink, MimoUplink)
     points = qam_points(uplink.constellation)
     return lambda users, messages: points[messages][:, :, None]

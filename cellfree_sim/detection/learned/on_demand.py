@@ -82,6 +82,8 @@ def _check_users(scenario: Scenario, detector: Any, service: str, problem: Probl
     found = None
     if activity.trace is not None:
         found = f"uplink.activity.trace: found {activity.trace.name}; allowed: none"
+    elif activity.by_user is not None:
+        found = "uplink.activity.by_user: found probabilities; allowed: none"
     elif activity.probability < 1:
         found = f"uplink.activity.probability: found {activity.probability:g}; allowed: 1"
     elif chosen.cluster is not None:

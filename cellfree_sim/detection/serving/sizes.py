@@ -8,6 +8,7 @@ from cellfree_sim.errors import DetectorError
 
 if TYPE_CHECKING:
     from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.noma import NomaProblem
     from cellfree_sim.uplink.problem import Problem
 
 
@@ -22,6 +23,8 @@ def sizes_of(problem: Problem, y: Any = None, h: Any = None) -> tuple[int, int]:
     >>> sizes_of(MimoProblem(n_rx=8, n_tx=4), np.zeros((5, 16)), np.zeros((5, 16, 2)))
     (16, 2)
     """
+    if problem.family == "noma":
+        return _sizes_of_noma(cast("NomaProblem", problem), y, h)
     mimo = cast("MimoProblem", problem)
     if y is None or h is None:
         return mimo.n_rx, mimo.n_tx
@@ -36,4 +39,20 @@ def resized(problem: Problem, antennas: int, users: int) -> Problem:
     Raises:
         UserError: there is no such problem.
     """
+    if problem.family == "noma":
+        expected = cast("NomaProblem", problem).users
+        if users != expected:
+            raise DetectorError(f"h: found {users} users; expected {expected}, as the codebook has")
+        return problem.changed(antennas=antennas)
     return problem.changed(n_rx=antennas, n_tx=users)
+
+
+def _sizes_of_noma(problem: NomaProblem, y: Any, h: Any) -> tuple[int, int]:
+    if y is None or h is None:
+        return problem.antennas, problem.users
+    if y.ndim != 2 or h.ndim != 3:
+        raise DetectorError(f"found y {list(y.shape)}, h {list(h.shape)}; expected y [S, R], h [S, N, R]")
+    if h.shape[2] == 0 or h.shape[2] % problem.resources:
+        expected = f"{problem.resources}, the resources, for each antenna"
+        raise DetectorError(f"h: found {h.shape[2]} samples; expected {expected}")
+    return h.shape[2] // problem.resources, h.shape[1]

@@ -43,6 +43,19 @@ REFUSED = {
     "uplink: {services: [{stations: []}]}": ("stations", "found an empty list"),
     "uplink:\n  services: [{name: far, cooperation: centralized}]\n"
     "  events: [{at_burst: 1, fail_service: {service: far, station: sbs-0}}]": ("station", "'sbs-0'; allowed: mbs"),
+    "uplink: {activity: {by_user: [0.8, 0.4], probability: 0.5}}": ("probability", "found 0.5 beside by_user"),
+    "uplink: {activity: {by_user: [0.8, 0.4], spread: 0.5}}": ("spread", "found 0.5; allowed: at most 0.25"),
+    "network: {users: {count: 1}}\nuplink: {activity: {by_user: [0.8, 0.4]}}": (
+        "by_user",
+        "found 2 values; allowed: at most one for each of 1 users",
+    ),
+    "uplink: {problem: noma, rates: [1, 2]}": ("rates", "found 2 values; allowed: one, or one for each of 10 users"),
+    "uplink: {problem: noma, fading: selective, resources: 5}\nradio: {subcarriers: 4}": (
+        "fading",
+        "found selective with 5 resources on 4 subcarriers; allowed: at least as many of radio.subcarriers",
+    ),
+    "uplink: {problem: noma, services: [{cluster: 2}]}": ("cluster", "found 2; allowed: none, as receivers of noma"),
+    "network: {users: {count: 1025}}\nuplink: {problem: noma}": ("problem", "allowed: at most 1024 users"),
     "downlink: {algorithm: none}": ("algorithm", "found 'none' without a section uplink"),
 }
 

@@ -112,7 +112,9 @@ class Reception(ABC):
             told[place] += 1
         prior = self.log_prior(users)
         if prior is not None:
-            total -= ((told - 1)[:, None] * prior).astype(np.float32)
+            possible = np.isfinite(prior)  # on the wire, what is impossible is only improbable
+            total -= ((told - 1)[:, None] * np.where(possible, prior, 0)).astype(np.float32)
+            total[:, ~possible] = -np.inf
         return users, total
 
     def log_prior(self, users: NDArray[np.int32]) -> NDArray[np.float64] | None:
