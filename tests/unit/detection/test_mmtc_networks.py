@@ -191,8 +191,8 @@ def test_a_layer_of_dl_mampnet_is_the_printed_denoiser_and_its_slope():
     layer = net.layers[0]
     fill(layer.log_scale, 0.2)
     with torch.no_grad():
-        layer.log_odds.uniform_(-1, 3)
-        layer.log_gain.uniform_(-1, 1)
+        layer.paced_odds.uniform_(-0.1, 0.3)
+        layer.paced_gain.uniform_(-0.1, 0.1)
         layer.filter.add_(0.1 * torch.randn(layer.filter.shape))
     found = net.estimates(batch.y, batch.noise_variance, 2)[0]
     odds, gain = (each.detach().double().numpy().flatten() for each in (layer.log_odds, layer.log_gain.exp()))

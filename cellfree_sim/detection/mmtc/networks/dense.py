@@ -9,7 +9,7 @@ Frames are split into real and imaginary parts, stacked over all antennas: 2 L M
 (44)-(48), (56)-(57), with learned B_t (dense, or the same for all antennas), v_t, a (log-odds) and b (gains) of all
 entries. The refinement module makes one number of each pilot out of |X|: a filter over the antennas, a soft threshold
 from their mean, the largest of each device's pilots (MaxPool and MaxUnpool, real and imaginary parts apart), a hard
-threshold (50)-(55).
+threshold (50)-(55). It measures |X| in units of sqrt(b), so that near and far devices are alike.
 
 Where the printed formulas cannot be meant they are read as follows: t2 is a variance; the correction is the mean slope
 over 2 L M; the last step gives log-odds and is not cut off below zero, as what is cut off cannot learn; and since two
@@ -27,7 +27,9 @@ from torch import Tensor, nn
 
 MAX_NUMBERS = 2**28
 """Learned numbers of a network: half a gigabyte in a file, four gigabytes while it is trained."""
-FIRST_THRESHOLD = 0.5
+PACE = 10.0
+"""How much faster the log-odds and log-gains of entries are learned than the filters."""
+FIRST_THRESHOLD = 0.3
 _SHARPNESS = 4.0  # of the hard threshold: rho
 _FIRST_SHARE = -4.0  # of the mean in the soft threshold: its logit
 
@@ -117,8 +119,18 @@ class DenseLayer(nn.Module):
         start = parts if shared else torch.kron(torch.eye(antennas), parts)
         self.filter = nn.Parameter(start.clone())  # B_t
         self.log_scale = nn.Parameter(torch.zeros(()))  # ln v_t
-        self.log_odds = nn.Parameter(torch.full((antennas, len(parts)), log_odds))  # a
-        self.log_gain = nn.Parameter(torch.full((antennas, len(parts)), math.log(gain)))  # ln b
+        self.paced_odds = nn.Parameter(torch.full((antennas, len(parts)), log_odds / PACE))
+        self.paced_gain = nn.Parameter(torch.full((antennas, len(parts)), math.log(gain) / PACE))
+
+    @property
+    def log_odds(self) -> Tensor:
+        """a, the log-odds that an entry is silent, [M, 2 N Q]."""
+        return PACE * self.paced_odds
+
+    @property
+    def log_gain(self) -> Tensor:
+        """ln b of each entry, [M, 2 N Q]."""
+        return PACE * self.paced_gain
 
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """X' [S, M, 2 N Q], the factor of the correction [S], and t2 [S]."""
@@ -161,14 +173,15 @@ class Refinement(nn.Module):
             self.decision.bias.zero_()
 
     def forward(self, x: Tensor, log_gain: Tensor, variance: Tensor) -> Tensor:
-        """Log-odds [S, N, Q] from X [S, M, 2 N Q], ln b [M, 2 N Q] and t2 [S]; the threshold sees ln b and ln t2."""
-        magnitude = x.abs()
+        """Log-odds [S, N, Q] from X [S, M, 2 N Q], ln b [M, 2 N Q] and t2 [S]; thresholds see ln b and ln t2."""
+        magnitude = x.abs() / (log_gain / 2).exp()
         mean = magnitude.mean(dim=1)
         soft = self.share_output(self.share_hidden(mean).relu()).sigmoid() * mean
         kept = (self.over_antennas(magnitude.mT).squeeze(-1) - soft).relu().unsqueeze(1)
         largest, where = nn.functional.max_pool1d(kept, self.per_device, return_indices=True)
         chosen = nn.functional.max_unpool1d(largest, where, (self.per_device,)).squeeze(1)
         known = torch.cat([log_gain.flatten().expand(len(x), -1), variance.log().unsqueeze(-1)], dim=-1)
+        known = known / known.shape[-1]
         decided: Tensor = self.decision(chosen - self.threshold(known).relu())
         return _SHARPNESS * decided.reshape(len(x), self.devices, self.per_device)
 
