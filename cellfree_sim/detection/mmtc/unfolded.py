@@ -25,6 +25,9 @@ NUMBERS_AT_ONCE = 2**24
 class MmtcLearned(Learned):
     """What the networks for mMTC share: frames instead of slots, gains that may be unknown, and their loss."""
 
+    recipe: ClassVar[dict[str, Any]] = {"iterations": 100, "learning_rate": 0.1}
+    """How it is trained where nobody says how."""
+
     supervision: float = Field(0.3, ge=0, le=100, description="weight in training of the layers before the last")
 
     def loss(self, scores: list[Tensor], messages: Tensor) -> Tensor:
@@ -63,6 +66,7 @@ class MmtcLearned(Learned):
 class AmpNet(MmtcLearned):
     """AMP with the exact denoiser of each device's pilots, unfolded: seven learned scalars in each layer."""
 
+    recipe: ClassVar[dict[str, Any]] = {"iterations": 200, "learning_rate": 0.1}
     name: Literal["amp-net"] = "amp-net"
     layers: int = Field(8, ge=1, le=1000, description="each an iteration of AMP")
 
@@ -126,6 +130,7 @@ class DlMampNet(MmtcLearned):
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"devices", "bits", "pilot_length", "antennas", "pilots", "pilot_seed", "stations", "positions"}
     )
+    recipe: ClassVar[dict[str, Any]] = {"iterations": 1500, "batch": 128, "learning_rate": 3e-3}
     name: Literal["dl-mampnet"] = "dl-mampnet"
     layers: int = Field(4, ge=1, le=100, description="of AMP, before the refinement module")
     shared: bool = Field(False, description="the filter of a layer is the same for all antennas")

@@ -15,10 +15,12 @@ KEYS = (
     *("positions", "power", "power_dbm", "stations", "ring_km"),
 )
 """Options of the problem that a training section has."""
-ALIKE = ("bits", "gains", "stations")
+ALIKE = ("bits", "gains")
 """What a shipped network must have been trained with in order to be taken unasked."""
+NUMBERS_IN_A_BATCH = 2**18
+"""Frames times the numbers of all pilots, in a batch of a training that nobody described."""
 NEAR = {"devices": 2.0, "pilot_length": 1.25, "antennas": 2.0, "activity": 2.0}
-"""The factor by which other sizes may differ from those that it was trained with."""
+"""The factor by which sizes may differ from those that it was trained with."""
 
 
 class Curriculum(base.Curriculum[MmtcTraining, MmtcProblem]):
@@ -74,6 +76,22 @@ class Curriculum(base.Curriculum[MmtcTraining, MmtcProblem]):
         if made.stations > 1:
             sizes += f" at {made.stations} stations"
         return {"problem": f"{made.bits} bit, {made.pilots} pilots", "sizes": sizes, "channel": f"{made.gains} gains"}
+
+    def makes(self, detector: Any, problem: MmtcProblem) -> bool:
+        """See `base.Curriculum.makes`."""
+        network = self.training.detector
+        wanted, ours = detector.architecture(), network.architecture()
+        other = any(ours.get(key) != wanted[key] for key in detector.model_fields_set & set(wanted))
+        return network.name == detector.name and not other and self.misfit(problem) is None
+
+    @staticmethod
+    def default(detector: Any, problem: MmtcProblem, users: int) -> MmtcTraining:
+        """See `base.Curriculum.default`: on the problem itself, with fewer frames in a batch where they are large."""
+        options = {key: getattr(problem, key) for key in KEYS}
+        options["activity"] = _mean(problem.activity)
+        batch = NUMBERS_IN_A_BATCH // (problem.devices * problem.per_device * problem.pilot_length)
+        how = {**options, "batch": min(max(batch, 2), 32), **detector.recipe}
+        return MmtcTraining(detector={"name": detector.name, **detector.architecture()}, **how)
 
     @staticmethod
     def in_words(problem: MmtcProblem) -> str:

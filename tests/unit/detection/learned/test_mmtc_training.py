@@ -11,11 +11,13 @@ from pydantic import ValidationError
 
 from cellfree_sim.detection import create_detector
 from cellfree_sim.detection.learned import trained as files
+from cellfree_sim.detection.learned.curricula import curriculum_class, curriculum_of
 from cellfree_sim.detection.learned.trained import read_trained, save_trained, shipped_detectors
 from cellfree_sim.detection.learned.trainer import DetectorTrainer, resume_training, save_training, train_detector
 from cellfree_sim.detection.mmtc import unfolded
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.scenario import Scenario, find_scenario, load_scenario
+from cellfree_sim.scenario.extensions import MMTC_DETECTORS
 from cellfree_sim.scenario.training import MmtcTraining
 from cellfree_sim.uplink import MimoProblem, MmtcProblem
 
@@ -37,7 +39,7 @@ def state(trainer):
 def test_the_same_seed_gives_the_same_bits_also_after_an_interruption(detector, tmp_path):
     section = training(detector)
     whole = train_detector(section, seed=3)
-    scenario = Scenario(seed=3, uplink={"training": section})
+    scenario = Scenario(seed=3, uplink={"problem": "mmtc", "training": section})
     part = DetectorTrainer(section, seed=3)
     part.run(5)
     save_training(part, scenario, tmp_path / "part")
@@ -75,7 +77,7 @@ def test_phases_freeze_what_they_must_and_each_has_a_cycle_of_its_own():
 def test_training_lowers_the_errors_of_a_dense_network():
     section = training(DENSE, positions="fixed", iterations=120, batch=32, learning_rate=0.01, report_every=20)
     curve = train_detector(section, seed=1).curve
-    assert curve["ser"][-1] < 0.6 * curve["ser"][0] and curve["ser"][-1] < 0.2
+    assert curve["ser"][-1] < 0.75 * curve["ser"][0] and curve["ser"][-1] < 0.2
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,8 @@ def test_what_does_not_fit_together_is_one_line(options, text):
         MmtcTraining(**options)
 
 
-SHIPPED = {"mmtc-cov": {}, "mmtc-amp": {}, "mmtc-hard": {"finish": "map-cd"}}
+CD = {"finish": "map-cd"}
+SHIPPED = {"mmtc-cov": {}, "mmtc-amp": {}, "mmtc-hard": CD, "mmtc-short": CD, "mmtc-unknown": CD}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -104,7 +107,16 @@ def test_shipped_files_were_made_by_their_scenarios(name):
     assert shipped_detectors()[name].stat().st_size < 10_000
 
 
-@pytest.mark.parametrize(("name", "rate"), [("mmtc-cov", 0.8e-3), ("mmtc-amp", 1.0e-3), ("mmtc-hard", 4.0e-3)])
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("mmtc-cov", 0.8e-3),
+        ("mmtc-amp", 1.0e-3),
+        ("mmtc-hard", 4.7e-3),
+        ("mmtc-short", 3.6e-3),
+        ("mmtc-unknown", 1.3e-3),
+    ],
+)
 def test_shipped_files_make_as_few_errors_as_measured(name, rate):
     """Rates were measured on 409 600 decisions; here 12 800 on other pilots, within three standard errors."""
     trained = read_trained(shipped_detectors()[name])
@@ -148,3 +160,14 @@ def test_a_checkpoint_of_another_problem_is_refused_in_one_line(tmp_path, caplog
     with caplog.at_level(logging.WARNING):
         create_detector("cov-net", MmtcProblem(bits=2), checkpoint="mmtc-cov")
     assert "'mmtc-cov' was trained for something else: found bits 2; allowed: 1" in caplog.text
+
+
+@pytest.mark.parametrize("detector", NAMES)
+def test_what_nobody_described_is_trained_on_the_problem_itself(detector):
+    problem = MmtcProblem(**{**SIZES, "activity": (0.1, 0.3) * 3}, gains="estimated", gain_error_db=2.0, stations=2)
+    options = MMTC_DETECTORS.create(**({"name": detector} if isinstance(detector, str) else detector))
+    curriculum = curriculum_of(curriculum_class("mmtc").default(options, problem, users=6))
+    assert curriculum.training.activity == pytest.approx(0.2)
+    assert curriculum.problem() == problem.changed(activity=curriculum.training.activity)
+    assert curriculum.makes(options, problem) and not curriculum.makes(options, problem.changed(bits=2))
+    assert not curriculum.makes(options.model_copy(update={"name": "other"}), problem)
