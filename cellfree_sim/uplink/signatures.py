@@ -64,7 +64,8 @@ def packed(users: int, resources: int, seed: int) -> NDArray[np.complex128]:
     start = random_signatures(users, resources, seed)
     flat = np.concatenate([start.real.ravel(), start.imag.ravel()])
     for power in _PACKING_POWERS:
-        flat = minimize(_packing_loss, flat, (users, resources, power), jac=True, options={"maxiter": 500}).x
+        sizes = (users, resources, power)
+        flat = minimize(_packing_loss, flat, sizes, "L-BFGS-B", jac=True, options={"maxiter": 200}).x
     return normalised(_unflattened(flat, users, resources))
 
 
@@ -151,41 +152,43 @@ class _Search:
         self._p = np.asarray(activity, dtype=np.float64)
         self._state = self._values[rng.integers(len(self._values), size=(starts, users, resources))]
         self._state[~self._state.any(axis=-1), 0] = levels
-        self._order = [(n, k) for n in range(users) for k in range(resources)]
 
     def best(self, sweeps: int = 200) -> NDArray[np.complex128]:
         for _ in range(sweeps):
-            moved = [self._moved(user, resource) for user, resource in self._order]
+            moved = [self._moved(user) for user in range(len(self._p))]
             if not any(moved):
                 break
         unit = self._unit()
-        gram = np.abs(unit.conj() @ unit.swapaxes(1, 2)) ** 2
-        scores = [weighted(one, self._p.tolist()) for one in gram]
+        overlaps = np.abs(unit.conj() @ unit.swapaxes(1, 2)) ** 2
+        scores = [weighted(one, self._p.tolist()) for one in overlaps]
         return normalised(self._state[int(np.argmin(scores))])
 
     def _unit(self) -> NDArray[np.complex128]:
         return np.asarray(self._state / np.linalg.norm(self._state, axis=-1, keepdims=True))
 
-    def _moved(self, user: int, resource: int) -> bool:
-        """Give entry (user, resource) of each start its best value; whether any start has changed."""
-        others = np.delete(self._unit(), user, axis=1)
-        weight = np.delete(self._p, user)
-        frame = np.einsum("bnk,n,bnl->bkl", others, weight, others.conj(), optimize=True)
+    def _moved(self, user: int) -> bool:
+        """Give each entry of a user's signature its best value, in every start; whether any has changed."""
+        others = np.delete(self._unit(), user, axis=1) * np.sqrt(np.delete(self._p, user))[:, None]
+        frame = others.swapaxes(1, 2) @ others.conj()  # sum of p s s^H, [B, K, K]
+        own = np.einsum("bkk->bk", frame).real
         s = self._state[:, user].copy()
-        old = s[:, resource].copy()
-        s[:, resource] = 0
-        rest = np.einsum("bk,bkl,bl->b", s.conj(), frame, s, optimize=True).real
-        cross = np.einsum("bk,bk->b", frame[:, resource], s)
-        v = self._values
-        energy = (np.abs(s) ** 2).sum(axis=-1)[:, None] + np.abs(v) ** 2
-        own = frame[:, resource, resource].real[:, None]
-        loss = rest[:, None] + 2 * (v.conj() * cross[:, None]).real + own * np.abs(v) ** 2
-        quotient = np.where(energy > 0, loss / np.maximum(energy, 1), np.inf)
-        now = quotient[np.arange(len(s)), self._index(old)]
-        best = quotient.argmin(axis=1)
-        better = quotient[np.arange(len(s)), best] < now - 1e-12
-        self._state[:, user, resource] = np.where(better, v[best], old)
-        return bool(better.any())
+        every, v = np.arange(len(s)), self._values
+        size = np.abs(v) ** 2
+        changed = False
+        for resource in range(s.shape[1]):
+            old = s[:, resource].copy()
+            s[:, resource] = 0
+            through = (frame @ s[:, :, None])[:, :, 0]
+            rest = (s.conj() * through).sum(axis=1).real
+            loss = rest[:, None] + 2 * (v.conj() * through[:, resource, None]).real + own[:, resource, None] * size
+            energy = (np.abs(s) ** 2).sum(axis=1)[:, None] + size
+            quotient = np.where(energy > 0, loss / np.maximum(energy, 1), np.inf)
+            best = quotient.argmin(axis=1)
+            better = quotient[every, best] < quotient[every, self._index(old)] - 1e-12
+            s[:, resource] = np.where(better, v[best], old)
+            changed |= bool(better.any())
+        self._state[:, user] = s
+        return changed
 
     def _index(self, values: NDArray[np.complex128]) -> NDArray[np.int64]:
         """Where complex integers stand among the values."""
