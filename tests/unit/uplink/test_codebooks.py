@@ -25,8 +25,8 @@ from cellfree_sim.uplink.signatures import (
 UNEQUAL = (0.8, 0.8, 0.8, 0.4, 0.4, 0.4)
 MADE = [
     name
-    for name in CODEBOOKS.names()
-    if not any(f.is_required() for f in CODEBOOKS.type_of(name).model_fields.values())
+    for name, kind in ((name, CODEBOOKS.type_of(name)) for name in CODEBOOKS.names())
+    if not getattr(kind, "learned", False) and not any(field.is_required() for field in kind.model_fields.values())
 ]
 
 
