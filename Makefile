@@ -1,6 +1,7 @@
 # Everything runs in .venv; the first target that needs it builds it.
 PYTHON ?= python3
 BIN := .venv/bin
+JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -9,8 +10,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/.ready ## set up, then train the quickstart network and write its report
 	$(BIN)/cellfree run scenarios/quickstart.yaml
 
-test: .venv/.ready ## set up, then run all tests
-	$(BIN)/python -m pytest
+test: .venv/.ready ## set up, then run all tests; `make test JOBS=1 ARGS=tests/unit/uplink` for some, in one process
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 lint: .venv/.ready ## format, lint, types and layers, changing nothing
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # else whatever runs beside the tests of Ray starves its workers
 os.environ.pop("RAY_ADDRESS", None)
 
 from collections.abc import Callable, Iterator
@@ -15,12 +16,27 @@ from typing import Any
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from cellfree_sim.scenario.schema import Scenario
 
 # The same examples in each run, and no example fails for being slow on a busy machine.
 hypothesis.settings.register_profile("reproducible", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("reproducible")
+
+
+class ByFile(LoadFileScheduling):
+    """Files go to workers as a whole, in the order of the collection: what starts Ray first, and all of it to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if nodeid.startswith(("tests/chaos/", "tests/cluster/")) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """How `pytest -n 2` shares out the tests."""
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,7 +51,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["CELLFREE_CACHE_DIR"] = previous
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_scenario() -> Callable[..., Scenario]:
     """Factory of scenarios that train in a second: `small_scenario(**{"downlink.policy": "dense"})`."""
 
@@ -68,6 +84,13 @@ def small_scenario() -> Callable[..., Scenario]:
 def run_folder(tmp_path: Path) -> Path:
     """A place for a run folder."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are drawn and then not made into files, which takes longer than a small run."""
+    monkeypatch.setattr("cellfree_sim.results.figures.style.lay_out", lambda figure: None)
+    monkeypatch.setattr("cellfree_sim.results.figures.style.render", lambda figure, ending: b"")
 
 
 @pytest.fixture(scope="session")

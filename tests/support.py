@@ -10,7 +10,7 @@ def finish(simulation: Simulation) -> tuple[Result, dict[str, bytes]]:
     """Train to the end; result, and packed states of all stations from the last checkpoint."""
     with simulation:
         assert simulation.advance() == simulation.scenario.steps
-        result = simulation.result()
+        result = simulation.result(report=False)
     saved = Checkpoints(result.folder / "checkpoints").latest()
     assert saved is not None
     return result, saved.parts

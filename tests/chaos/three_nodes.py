@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
             killer.simulation = simulation
             spread = {station: killer.node_of(station) for station in ("mbs", "sbs-0", "sbs-1")}
             simulation.advance()
-            result = simulation.result()
+            result = simulation.result(report=False)
     finally:
         ray.shutdown()
         cluster.shutdown()

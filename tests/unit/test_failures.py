@@ -40,20 +40,14 @@ def assert_same(left: tuple[Result, dict[str, bytes]], right: tuple[Result, dict
     assert books[0]["balanced"] is True
 
 
-@pytest.fixture(autouse=True)
-def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report's figures take longer than the runs."""
-    monkeypatch.setattr("cellfree_sim.results.report.build_report", lambda folder: None)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def scenario(small_scenario: Any) -> Any:
     return small_scenario(checkpoint_every_steps=4)
 
 
-@pytest.fixture
-def undisturbed(scenario: Any, tmp_path: Path) -> tuple[Result, dict[str, bytes]]:
-    return finish(launch(scenario, tmp_path / "undisturbed"))
+@pytest.fixture(scope="module")
+def undisturbed(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, dict[str, bytes]]:
+    return finish(launch(scenario, tmp_path_factory.mktemp("undisturbed") / "run"))
 
 
 @pytest.mark.parametrize("barrier", ["before", "during", "after"])

@@ -22,7 +22,11 @@ def test_closed_stdout_is_no_error() -> None:
 
 
 def test_what_others_print_during_a_run_does_not_mix_with_results(
-    small_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_scenario: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    unrendered: None,
 ) -> None:
     """As Ray's listener does when a worker dies."""
     monkeypatch.setattr(Quiet, "round", lambda self, metrics: sys.stdout.write("(raylet) a worker died\n"))

@@ -17,7 +17,7 @@ _TINY = 1e-20
 def seeded(seed: int, build: Callable[[], ModuleT]) -> ModuleT:
     """What `build` makes, initialised from `seed` alone; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and no device's
         return build()
 
 

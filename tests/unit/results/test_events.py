@@ -54,7 +54,7 @@ class TestReport:
         assert float(shown["simulated time (ms)"]) == pytest.approx(1e3 * record["simulated_seconds"], rel=2e-3)
         assert "batch normalisation" in changed_page.text
 
-    def test_no_model_no_word_of_its_statistics(self, changed_folder, read_page):
+    def test_no_model_no_word_of_its_statistics(self, changed_folder, read_page, unrendered):
         summary = changed_folder.summary()
         summary["downlink"]["injection"][0] |= {"donor": None, "transfer": "none", "transfer_bytes": 0}
         changed_folder.write_summary(summary)
@@ -105,7 +105,7 @@ class TestReport:
         assert "At step 15 remove_sbs did not happen: station 'sbs-9' is unknown" in found
         assert "From step 18 on the run went without sbs-2: sbs-2 died" in found
 
-    def test_a_run_that_goes_on_tells_the_last_events(self, changed_folder):
+    def test_a_run_that_goes_on_tells_the_last_events(self, changed_folder, unrendered):
         happened = changed_folder.summary()["events"]
         changed_folder.summary_path.unlink()
         (changed_folder.path / "progress.json").write_text(json.dumps({"step": 12, "events": happened[-2:]}))
