@@ -7,7 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-os.environ["RAY_worker_niceness"] = "0"  # else whatever runs beside the tests of Ray starves its workers
+os.environ.update(RAY_worker_niceness="0")  # else whatever runs beside the tests of Ray starves its workers
 os.environ.pop("RAY_ADDRESS", None)
 
 from collections.abc import Callable, Iterator

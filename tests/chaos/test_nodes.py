@@ -28,7 +28,7 @@ def test_a_run_outlives_two_of_its_three_nodes(tmp_path: Path) -> None:
     assert (dropped["event"], dropped["stations"]) == ("drop", ["sbs-1"])
     assert "no node" in dropped["reason"]
     assert summary["status"] == "done"
-    assert summary["steps"] == 400
+    assert summary["steps"] == 250
     assert summary["backhaul"]["balanced"] is True
     log = (tmp_path / "run" / "run.log").read_text()
     assert "left the cluster" in log

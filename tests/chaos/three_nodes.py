@@ -24,7 +24,7 @@ from agents import Simulation
 from cellfree_sim.results.observer import Quiet
 from cellfree_sim.scenario.schema import Scenario
 
-STEPS = 400
+STEPS = 250
 FAST_HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 1000,
