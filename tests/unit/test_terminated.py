@@ -20,8 +20,9 @@ from cellfree_sim.results.state import unpack_state
 from cellfree_sim.scenario import dump_scenario
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize(
+    ("number", "in_background"), [(signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, True)]
+)
 def test_a_terminated_run_is_an_interrupted_run(
     small_scenario: Any, tmp_path: Path, number: signal.Signals, in_background: bool
 ) -> None:
