@@ -39,7 +39,7 @@ class Killer(Quiet):
 def test_a_killed_process_changes_nothing(
     cluster: Any, small_scenario: Any, tmp_path: Path, station: str, steps: list[int]
 ) -> None:
-    scenario = small_scenario(**{"downlink.epochs": STEPS // 2, "checkpoint_every_steps": 15})
+    scenario = small_scenario(**{"downlink.epochs": STEPS // 2, "checkpoint_every_steps": 30})
     kills = len(steps)
     expected, expected_states = finish(
         Simulation.launch(scenario, engine="inline", out=tmp_path / "inline", observer=Quiet())

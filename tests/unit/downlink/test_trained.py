@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgpack
@@ -141,16 +142,23 @@ RUNS: dict[str, Any] = {
 MADE: dict[str, tuple[Path, Any]] = {}
 
 
+@pytest.fixture(scope="module")
+def short_path() -> Iterator[Path]:
+    """A folder whose name is short enough to stand in a line unabridged."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
 def made(
-    small_scenario: Callable[..., Scenario], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    small_scenario: Callable[..., Scenario], short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], tuple[Path, Any]]:
     """Train one of RUNS for six steps: the file of its policy, and its result."""
     monkeypatch.setattr("cellfree_sim.results.report.build_report", lambda folder: None)
 
     def make(name: str) -> tuple[Path, Any]:
         if name not in MADE:
-            folder = tmp_path_factory.mktemp(name)
+            folder = short_path / name
             scenario = small_scenario(**{**RUNS[name], "downlink.epochs": 3})
             with Simulation.launch(scenario, engine="inline", out=folder / "run", observer=Quiet()) as simulation:
                 simulation.advance()
