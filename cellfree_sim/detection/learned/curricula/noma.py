@@ -217,10 +217,11 @@ class Curriculum(base.Curriculum[NomaTraining, NomaProblem]):
         return f"{users}, {problem.channel}, codebook '{problem.book.name}'"
 
     def _is_its_own(self, problem: NomaProblem) -> bool:
-        """Whether the codebook is the one in the file."""
-        parts = None if self.weights is None else self.weights.get(CODEBOOK)
+        """Whether the codebook is the one that was learned, or is to be learned on."""
+        if self.weights is None:
+            return not self.learns_code and self.problem().book == problem.book
+        parts = self.weights.get(CODEBOOK)
         if parts is None:
             return False
-        own = parts[..., 0] + 1j * parts[..., 1]
-        words = problem.book.codewords
+        own, words = parts[..., 0] + 1j * parts[..., 1], problem.book.codewords
         return own.shape == words.shape and bool(np.abs(own - words).max() <= SAME * problem.book.energy**0.5)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cellfree_sim.detection import create_detector
+from cellfree_sim.detection.learned.curricula.noma import Curriculum
 from cellfree_sim.detection.learned.trained import read_trained, save_trained, shipped_detectors
 from cellfree_sim.detection.learned.trainer import DetectorTrainer
 from cellfree_sim.detection.noma.networks.gaussian import distances
@@ -218,3 +219,19 @@ def test_what_a_learned_codebook_is_read_from():
     with pytest.raises(CodebookError, match="in which there is no codebook"):
         NomaProblem(6, 4, codebook={"name": "trained", "file": "epnet-full"})
     assert shipped_detectors()
+
+
+def test_a_receiver_without_a_file_is_trained_on_the_problem_that_asks_for_it():
+    problem = NomaProblem(4, 3, rates=(1, 2, 1, 2), activity=0.5, channel="flat", codebook="musa", antennas=2)
+    for name in ("sicnn", "pda-net"):
+        detector = link(detector=name, codebook="wbe").detector
+        training = Curriculum.default(detector, problem, users=4)
+        made = Curriculum(training)
+        assert made.problem().options() == problem.options()
+        assert made.makes(detector, made.problem())
+        other = link(detector={"name": name, **({"passes": 3} if name == "sicnn" else {"layers": 7})}, codebook="wbe")
+        assert not made.makes(other.detector, problem)
+    with pytest.raises(DetectorError, match="found the codebook 'qnn', which learns together with a receiver"):
+        Curriculum.default(detector, NomaProblem(6, 4, activity=0.5, codebook="qnn"), users=6)
+    with pytest.raises(DetectorError, match="which is in no file"):
+        Curriculum.default(detector, problem.changed(codebook=problem.book), users=6)
