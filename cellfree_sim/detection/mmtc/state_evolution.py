@@ -44,7 +44,7 @@ def state_evolution(
         seed: of the simulation.
 
     >>> from cellfree_sim.uplink import MmtcProblem
-    >>> law = state_evolution(MmtcProblem(devices=1000, pilot_length=400), iterations=15)
+    >>> law = state_evolution(MmtcProblem(devices=1000, pilot_length=400), iterations=15, samples=2000)
     >>> law.shape, bool(law[-1] < law[0] / 100)
     (torch.Size([15, 1]), True)
     """

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from cellfree_sim.uplink.pilots import Pilots
 
 NUMBERS_AT_ONCE = 2**18
-"""Complex numbers, antennas times pilots, of the frames that are detected together: what a processor's cache holds."""
+"""Numbers, antennas times pilots, of the frames that are detected together: what a processor's cache holds."""
+MOST_ERRORS = 9
+"""Errors that are weighed where gains are estimates: more tell no more."""
 
 
 class Frames(NamedTuple):
@@ -58,18 +60,19 @@ class Stating(DetectorOptions):
     def build(self, problem: MmtcProblem) -> Algorithm:
         """See `DetectorOptions.build`. Frames are taken some at a time, so that memory does not grow with them."""
         self.refuse(problem)
-        at_once = max(1, NUMBERS_AT_ONCE // (problem.antennas * problem.devices * problem.per_device))
 
         def detect(y: Tensor, h: Tensor | None, noise_variance: Tensor) -> Detection:
             from cellfree_sim.detection.mmtc.algorithms.denoiser import Prior
-            from cellfree_sim.detection.mmtc.algorithms.gains import gain_grid
+            from cellfree_sim.detection.mmtc.algorithms.gains import gain_grid, grid_size
 
             prior, pilots = Prior.of(problem).to(y.device), problem.operator.to(y.device)
+            points = self.gain_points if h is None else min(self.gain_points, MOST_ERRORS)
+            each = max(problem.antennas, problem.stations * grid_size(problem, h is not None, points))
+            at_once = max(1, NUMBERS_AT_ONCE // (each * pilots.count))
             parts = []
             for first in range(0, len(y), at_once):
                 some = slice(first, first + at_once)
                 noise = noise_variance[some]
-                points = self.gain_points if h is None else min(self.gain_points, 9)
                 grid = gain_grid(problem, None if h is None else h[some], noise, points)
                 parts.append(self.states(Frames(y[some], noise, grid, prior, pilots)))
             return joined(parts)

@@ -13,10 +13,20 @@ import torch
 from torch import Tensor
 
 from cellfree_sim.detection.mmtc.algorithms.denoiser import GainGrid
-from cellfree_sim.errors import DetectorError
+from cellfree_sim.uplink.path_loss import relative_gains, station_positions
 
 if TYPE_CHECKING:
     from cellfree_sim.uplink.mmtc import MmtcProblem
+
+ANGLES = 16
+"""Directions from the centre, for each distance, of places in a cell with several stations."""
+
+
+def grid_size(problem: MmtcProblem, known: bool, points: int) -> int:
+    """G of `gain_grid`, where gains are `known` (or estimated), or not."""
+    if not known:
+        return points if problem.stations == 1 else points * ANGLES
+    return points if problem.gains == "estimated" and problem.stations == 1 else 1
 
 
 def gain_grid(problem: MmtcProblem, h: Tensor | None, noise_variance: Tensor, points: int) -> GainGrid:
@@ -25,13 +35,9 @@ def gain_grid(problem: MmtcProblem, h: Tensor | None, noise_variance: Tensor, po
     * Known gains are certain: G = 1. So are, for want of better, estimates at several stations.
     * Estimates at one station: h times 10^(e / 10), e at the nodes of Gauss and Hermite for the error's deviation. (The
       receiver holds all gains for equally likely beforehand.)
-    * Unknown ones: a grid that is even in dB, weighted with how probable such a place in the cell is.
-
-    DetectorError for unknown gains to several stations.
+    * Unknown ones: those of places all over the cell, weighted with how probable they are.
     """
     if h is None:
-        if problem.stations > 1:
-            raise DetectorError("unknown gains to several stations: found None for h; expected gains [S, N, B]")
         return _anywhere(problem, noise_variance, points)
     if problem.gains != "estimated" or problem.stations > 1 or points == 1:
         return GainGrid.known(h)
@@ -42,10 +48,18 @@ def gain_grid(problem: MmtcProblem, h: Tensor | None, noise_variance: Tensor, po
 
 
 def _anywhere(problem: MmtcProblem, noise_variance: Tensor, points: int) -> GainGrid:
+    """Places in the cell: at distances from the centre that are even in log, in all directions."""
     least, most = problem.radii_km
     edges = torch.linspace(math.log(least), math.log(most), points + 1, dtype=torch.float64).exp()
-    middle = (edges[:-1] * edges[1:]).sqrt()
-    gains = (10 ** (problem.edge_snr_db / 10) * (middle / most) ** -3.67).to(noise_variance)
+    radii = (edges[:-1] * edges[1:]).sqrt()
     weights = edges.diff() / (most - least) if most > least else torch.full((points,), 1 / points)
-    values = (noise_variance[:, None] * gains)[:, None, None, :].expand(-1, 1, problem.devices, -1)
+    distances = radii.unsqueeze(-1)  # [G, B]
+    if problem.stations > 1:
+        angles = torch.arange(ANGLES) * (2 * math.pi / ANGLES) + 1e-3
+        places = torch.stack([angles.cos(), angles.sin()], dim=-1) * radii[:, None, None]
+        stations = station_positions(problem.stations, problem.ring_km, "cpu").double()
+        distances = torch.cdist(places.double().flatten(0, 1), stations).clamp_min(least)
+        weights = weights.repeat_interleave(ANGLES) / ANGLES
+    gains = (10 ** (problem.edge_snr_db / 10) * relative_gains(distances, most)).T.to(noise_variance)  # [B, G]
+    values = (noise_variance[:, None, None] * gains).unsqueeze(2).expand(-1, -1, problem.devices, -1)
     return GainGrid(values, weights.log().to(noise_variance))

@@ -161,6 +161,10 @@ def test_grids_hold_what_is_known():
     distance = 10 ** ((3.9 - 10 * unknown.values[0, 0, 0].double().log10()) / 36.7)
     assert (share * distance).sum().item() == pytest.approx(0.525, abs=1e-3)  # uniform from 0.05 to 1 km
     assert torch.allclose(unknown.values[1], 2 * unknown.values[0])
+    places = gain_grid(MmtcProblem(3, stations=4, antennas=4, gains="unknown"), None, noise[:1], 60)
+    mean_db = 10 * (places.log_weights.exp() * places.values[0, :, 0].log10()).sum(-1)
+    drawn = MmtcProblem(1000, stations=4, antennas=4).draw_gains(200, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(mean_db, 10 * drawn.log10().mean((0, 1)), atol=0.15)
     problem = MmtcProblem(3, gains="estimated", gain_error_db=2.0)
     h = torch.rand(2, 3) + 0.5
     estimated = gain_grid(problem, h, noise, 5)
