@@ -115,7 +115,6 @@ class MmtcTraining(DetectorTraining):
 
     family: ClassVar[str] = "mmtc"
 
-    problem: Literal["mmtc"] = Field("mmtc", description="the family of problems: activity and data from pilots")
     detector: Annotated[Any, Choice(MMTC_DETECTORS)] = Field("cov-net", description="the learned detector")
     devices: int = Field(100, ge=1, le=100_000, description="devices, most of them silent")
     bits: int = Field(1, ge=1, le=8, description="of a message: a device has 2^bits pilots")

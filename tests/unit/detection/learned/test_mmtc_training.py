@@ -95,7 +95,7 @@ def test_what_does_not_fit_together_is_one_line(options, text):
 
 
 CD = {"finish": "map-cd"}
-SHIPPED = {"mmtc-cov": {}, "mmtc-amp": {}, "mmtc-hard": CD, "mmtc-short": CD, "mmtc-unknown": CD}
+SHIPPED = {"mmtc-cov": {}, "mmtc-amp": {}, "mmtc-hard": CD, "mmtc-short": CD, "mmtc-unknown": CD, "mmtc-dense": {}}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -104,7 +104,7 @@ def test_shipped_files_were_made_by_their_scenarios(name):
     scenario = load_scenario(find_scenario(f"detectors/{name}"))
     assert scenario.uplink is not None and trained.training == scenario.uplink.training
     assert trained.iterations == trained.training.iterations and trained.seed == scenario.seed
-    assert shipped_detectors()[name].stat().st_size < 10_000
+    assert shipped_detectors()[name].stat().st_size < (400_000 if name == "mmtc-dense" else 10_000)
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,20 @@ def test_shipped_files_were_made_by_their_scenarios(name):
         ("mmtc-hard", 4.7e-3),
         ("mmtc-short", 3.6e-3),
         ("mmtc-unknown", 1.3e-3),
+        ("mmtc-dense", 2.87e-2),
     ],
 )
 def test_shipped_files_make_as_few_errors_as_measured(name, rate):
-    """Rates were measured on 409 600 decisions; here 12 800 on other pilots, within three standard errors."""
+    """Rates were measured on 82 000 to 410 000 decisions; here on a few, and on other pilots, within three errors."""
     trained = read_trained(shipped_detectors()[name])
-    problem = trained.curriculum.problem().changed(pilot_seed=77)
+    problem = trained.curriculum.problem()
+    if "pilot_seed" not in trained.training.detector.sizes:
+        problem = problem.changed(pilot_seed=77)
     batch = problem.sample(128, generator=torch.Generator().manual_seed(5))
     detector = create_detector(trained.detector, problem, **SHIPPED[name])
     wrong = detector(batch.y, batch.h_known, batch.noise_variance).messages != batch.messages
     frames = wrong.double().mean(dim=1)
-    assert frames.mean() < rate + 3 * max(frames.std() / math.sqrt(128), math.sqrt(rate / 12_800))
+    assert frames.mean() < rate + 3 * max(frames.std() / math.sqrt(128), math.sqrt(rate / batch.messages.numel()))
 
 
 def test_frames_are_detected_in_pieces_that_do_not_matter(monkeypatch):
