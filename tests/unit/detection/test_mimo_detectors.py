@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cellfree_sim.detection import create_detector, list_detectors
-from cellfree_sim.detection.mimo.algorithms.common import Alphabet
+from cellfree_sim.detection.mimo.algorithms.common import Alphabet, column_powers, inverse, inverse_factor
 from cellfree_sim.detection.mimo.algorithms.message_passing import expectation_propagation
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.uplink.mimo import MimoProblem
@@ -333,3 +333,29 @@ def test_expectation_propagation_makes_no_errors_where_there_is_hardly_any_noise
     slots = problem.sample(500, snr_db=50.0, generator=torch.Generator().manual_seed(3))
     found = create_detector("ep", problem, form=form)(slots.y, slots.h, slots.noise_variance)
     assert torch.equal(found.messages, slots.messages)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("size", [1, 7, 16, 17, 33, 65])
+def test_the_inverse_factor_is_that_of_cholesky(size: int, dtype: torch.dtype) -> None:
+    """Uneven halves, too; a matrix that is not definite gets an answer, and changes no other."""
+    tall = torch.randn(5, 2 * size + 3, size, dtype=dtype, generator=torch.Generator().manual_seed(size))
+    matrix = tall.mH @ tall
+    expected = torch.linalg.inv(torch.linalg.cholesky(matrix))
+    assert torch.allclose(inverse_factor(matrix), expected, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(column_powers(expected), torch.linalg.inv(matrix).diagonal(dim1=-2, dim2=-1).real)
+    matrix[2] = torch.ones(size, size, dtype=dtype)
+    found = inverse_factor(matrix)
+    assert found[2].isfinite().all()
+    assert torch.allclose(found[[0, 1, 3, 4]], expected[[0, 1, 3, 4]], rtol=1e-9, atol=1e-12)
+
+
+def test_the_inverse_has_a_gradient() -> None:
+    tall = torch.randn(2, 25, 19, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+    matrix = tall.mH @ tall
+    slopes = []
+    for invert in (inverse, torch.linalg.inv):
+        given = matrix.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(invert(given).real.square().sum(), given)
+        slopes.append(slope + slope.mH)  # along Hermitian matrices
+    assert torch.allclose(*slopes, rtol=1e-8)
