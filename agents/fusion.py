@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.service_client import read_detector, services_of
 from agents.station import read_network
-from agents.users import one_or_all
+from agents.users import join_gains, one_or_all
 from cellfree_sim.detection.serving.deployment import central_services
 from cellfree_sim.detection.serving.fusion import Fusion as Role
 from cellfree_sim.detection.serving.receiver import UplinkContext
@@ -40,6 +40,10 @@ class Fusion:
     def prepare(self) -> None:
         """Wait for the services."""
         self._services.ready()
+
+    def tune(self, *gains: bytes) -> None:
+        """Learn the path gains of each station."""
+        self._role.tune(join_gains(gains))
 
     def close(self, first: int, last: int, *uploads: bytes) -> bytes | tuple[bytes, ...]:
         """See `Fusion.close` of the role: packed rows, and a bundle for each station."""

@@ -205,7 +205,7 @@ class RayUplink:
             gains = {name: self._actors[name].prepare.remote() for name in self._network.stations}
             mbs = self._network.mbs
             self._get({**gains, mbs: self._actors[mbs].prepare.remote()})
-            hearing = [*self._groups, *self._network.stations]
+            hearing = [*self._groups, *self._network.stations, mbs]
             self._get({name: self._actors[name].tune.remote(*gains.values()) for name in hearing})
         finally:
             self._patience_s = self._scenario.barrier_timeout_s

@@ -11,9 +11,10 @@ wire, noise power and power budget are both 1. So is the noise in what it receiv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
@@ -174,6 +175,7 @@ class ReceivedSignal(Message):
     """SBS -> MBS: what a station received in a burst, for the central detection of `service`.
 
     `signal` [S, D] complex64; `channel` [F, I, D] complex64 to the `users` [I] int32 that it serves, noise power 1.
+    Where stations do not know the channels both are empty, and D counts the samples of a codeword at each antenna.
     """
 
     KIND: ClassVar[str] = "received_signal"
@@ -221,14 +223,23 @@ class DetectionResult(Message):
 @_catalogued
 @dataclass(frozen=True, slots=True)
 class UplinkBurst(Message):
-    """Users -> SBS, over the air: `codewords` [S, I, D] complex64 of a burst of S slots, sent by `users` [I] int32."""
+    """Users -> SBS, over the air: `codewords` [S, I, D] complex64 of a burst of S slots, sent by `users` [I] int32.
+
+    Where codewords stand in a table that everybody has, as the pilots of massive access do, the frame names them:
+    `messages` [S, I] int32 are their numbers, and `codewords` [S, I, 1] what each is multiplied with.
+    """
 
     KIND: ClassVar[str] = "uplink_burst"
     LINK: ClassVar[LinkClass] = "air"
-    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {"codewords": ("SID", "complex64"), "users": ("I", "int32")}
+    ARRAYS: ClassVar[dict[str, tuple[str, str]]] = {
+        "codewords": ("SID", "complex64"),
+        "users": ("I", "int32"),
+        "messages": ("SI", "int32"),
+    }
 
     codewords: Array
     users: Array
+    messages: Array = field(default_factory=lambda: np.empty((0, 0), np.int32))
 
 
 @_catalogued

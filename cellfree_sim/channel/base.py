@@ -90,6 +90,10 @@ class ChannelModel(Named):
         """What decides the realisations beside the request and the options: versions of the model and its libraries."""
         return {}
 
+    def mean_gains(self, request: ChannelRequest) -> NDArray[np.float64] | None:
+        """Path gains without fading, E|H|^2, float64 [R, I]; None where the model does not tell them apart."""
+        return None
+
     @abstractmethod
     def generate(self, request: ChannelRequest, progress: Progress | None = None) -> Channels:
         """Channels of one station, complex64 [R, N, T, I, r]: a function of the request alone.

@@ -164,7 +164,14 @@ def _singular_values(matrix: Tensor, *_: Any) -> float:
     return _multiply_add(matrix) * _matrices(matrix) * (7 * m * n**2 + 4 * n**3)
 
 
+def _fourier(values: Tensor, axes: Sequence[int], *_: Any) -> float:
+    """5 n log2 n for each transform of n complex numbers."""
+    length = math.prod(values.shape[axis] for axis in axes)
+    return 5.0 * values.numel() * math.log2(max(length, 2))
+
+
 _FORMULAS: dict[Any, Formula] = {
+    aten._fft_c2c: _fourier,
     aten.mm: _product,
     aten.bmm: _product,
     aten.mv: _product,

@@ -52,7 +52,7 @@ class Activity(Section):
 
     @model_validator(mode="after")
     def _the_mean_is_kept(self) -> Activity:
-        if self.by_user is not None and self.probability != 1:
+        if self.by_user is not None and self.probability != type(self).model_fields["probability"].default:
             raise MisfitError(
                 ("probability",),
                 f"found {self.probability:g} beside by_user; allowed: one of them",
@@ -75,13 +75,19 @@ class Activity(Section):
 
 
 class PowerControl(Section):
-    """Fractional power control (TS 38.213, 7.1.1): P = min(max_dbm, noise + SNR + alpha PL) dBm, PL to the best SBS.
+    """Fractional power control (TS 38.213, 7.1.1), PL being the path loss to the best SBS and PL_0 `reference_loss_db`:
+
+        P = min(max_dbm, noise + SNR + PL_0 + alpha (PL - PL_0)) dBm.
 
     With alpha = 1 each user is received at its best station with the SNR of the burst, unless max_dbm is too little.
+    With alpha = 0 all send with one power, and the SNR is that of a user whose path loss is PL_0.
     """
 
     max_dbm: float = Field(23.0, ge=-100, le=100, description="largest transmit power of a user")
     alpha: float = Field(1.0, ge=0, le=1, description="share of the path loss that is compensated")
+    reference_loss_db: float = Field(
+        0.0, ge=-300, le=300, description="path loss at which the SNR is that of the burst, whatever alpha is"
+    )
 
 
 class Queue(Section):
@@ -185,6 +191,11 @@ class Uplink(Section):
     def silence(self) -> bool:
         """Whether stations must find out who is active: they decide for all users, also for those that are silent."""
         return self.problem != "mimo"
+
+    @property
+    def by_number(self) -> bool:
+        """Whether codewords stand in a table that everybody has, so that bursts name them instead of holding them."""
+        return False
 
     @property
     def samples(self) -> int:

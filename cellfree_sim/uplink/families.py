@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.uplink.mimo import MimoProblem
+from cellfree_sim.uplink.mmtc import MmtcProblem
 from cellfree_sim.uplink.noma import NomaProblem
 
 if TYPE_CHECKING:
     from cellfree_sim.uplink.problem import Problem
 
-_CLASSES: dict[str, type[Any]] = {"mimo": MimoProblem, "noma": NomaProblem}
+_CLASSES: dict[str, type[Any]] = {"mimo": MimoProblem, "noma": NomaProblem, "mmtc": MmtcProblem}
 
 
 def described(problem: Problem) -> dict[str, Any]:

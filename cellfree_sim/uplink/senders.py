@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from cellfree_sim.scenario.schema import Scenario
 
 Sender: TypeAlias = "Callable[[NDArray[np.int32], NDArray[np.int64]], NDArray[np.complex64]]"
-"""Function of users [I] and their messages [S, I]: codewords complex64 [S, I, L] of mean power 1 per sample."""
+"""Function of users [I] and their messages [S, I]: codewords complex64 [S, I, L] of mean power 1 per sample.
+
+Where bursts name their codewords (`Uplink.by_number`), what each of them is multiplied with instead, [S, I, 1].
+"""
 
 
 def sender_of(scenario: Scenario) -> Sender:
@@ -32,6 +35,8 @@ def sender_of(scenario: Scenario) -> Sender:
 
         words = codebook_of(scenario).codewords
         return lambda users, messages: words[users, messages]
+    if uplink.by_number:
+        return lambda users, messages: np.ones((*messages.shape, 1), np.complex64)
     assert isinstance(uplink, MimoUplink)
     points = qam_points(uplink.constellation)
     return lambda users, messages: points[messages][:, :, None]

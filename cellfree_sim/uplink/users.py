@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.uplink.population import Transmissions
 
 
 class UserGroup:
@@ -90,13 +91,17 @@ class UserGroup:
         sent = transmissions(self._scenario, burst, self._members)
         if len(sent.users) == 0:
             return
-        message = UplinkBurst(self._codewords(burst, sent.users, sent.messages), sent.users)
+        message = UplinkBurst(self._codewords(burst, sent.users, sent.messages), sent.users, self._numbers(sent))
         begins_s, heard_s = sent_at_s(self._uplink, burst), heard_at_s(self._uplink, burst)
         delivery = Delivery(heard_s, 0.0, self._uplink.slots * self._uplink.slot_s)
         for station, bundle in bundles.items():
             header, frame = self._port.post(message, station, phase="uplink", step=burst, now_s=begins_s)
             self._port.annotate(header, delivery)
             bundle.add(frame, heard_s)
+
+    def _numbers(self, sent: Transmissions) -> NDArray[np.int32]:
+        """Numbers of the codewords [S, I], where bursts name them; else none."""
+        return sent.messages.astype(np.int32) if self._uplink.by_number else np.empty((0, 0), np.int32)
 
     def _codewords(self, burst: int, users: NDArray[np.int32], messages: NDArray[np.int64]) -> NDArray[np.complex64]:
         """sqrt(P) times the codewords, complex64 [S, I, L], sqrt(mW)."""

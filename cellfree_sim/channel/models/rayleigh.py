@@ -54,6 +54,10 @@ class Rayleigh(ChannelModel):
         gain: NDArray[np.float64] = 10.0 ** (-loss / 10)
         return gain
 
+    def mean_gains(self, request: ChannelRequest) -> NDArray[np.float64]:
+        """See `ChannelModel.mean_gains`."""
+        return self.path_gain(request)
+
     def generate(self, request: ChannelRequest, progress: Progress | None = None) -> Channels:
         """Channels [R, N, T, I, r]; see the class."""
         amplitude = np.sqrt(self.path_gain(request) / 2).astype(np.float32)

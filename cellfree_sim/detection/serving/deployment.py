@@ -203,6 +203,7 @@ class InlineUplink:
             group.tune(gains)
         for receiver in self._receivers.values():
             receiver.tune(gains)
+        self._fusion.tune(gains)
         if state is not None:
             self.load_states(state)
 

@@ -70,7 +70,7 @@ class _Decision(NamedTuple):
 class Fusion:
     """The role of the MBS.
 
-    The order of calls: `close` for each window, with the uploads of all stations; then `drain_rows`.
+    The order of calls: `tune`, then `close` for each window, with the uploads of all stations; then `drain_rows`.
 
     Args:
         context: scenario (with an `uplink`) and network.
@@ -124,6 +124,10 @@ class Fusion:
     def heard(self) -> int:
         """Bursts that were closed so far."""
         return self._heard
+
+    def tune(self, gains: NDArray[np.float32]) -> None:
+        """Learn the path gains of all stations, [stations, drops, users], in roster order."""
+        self._reception.tune(gains)
 
     def close(self, first: int, last: int, uploads: Mapping[str, bytes]) -> dict[str, bytes]:
         """Take in what all stations made of the bursts `first` to `last` - 1; returns a bundle for each station.
@@ -337,12 +341,13 @@ class Fusion:
 
     def _fuse(self, case: Case, at_s: float) -> list[_Decision]:
         """Add the log-probabilities that the stations of each user sent."""
-        parts = [message for message in self._messages(case) if isinstance(message, SoftDecision)]
+        messages = zip(sorted(case.frames), self._messages(case), strict=True)
+        parts = {station: message for station, message in messages if isinstance(message, SoftDecision)}
         case.undecided = self._due(case)
         if not parts:
             return []
-        users, total = self._reception.fused(parts)
-        case.flops = float(sum(part.log_probabilities.size for part in parts))
+        users, total = self._reception.fused(parts, case.burst, self._uplink.services[case.service])
+        case.flops = float(sum(part.log_probabilities.size for part in parts.values()))
         case.compute_s = case.flops / self._share_of_flop_per_s(case.service)
         return [self._decided(case, at_s + case.compute_s, users, total)]
 
@@ -401,7 +406,8 @@ class Fusion:
         case, users = decision.case, decision.users
         service = self._uplink.services[case.service]
         for station, message in zip(sorted(case.frames), self._messages(case), strict=True):
-            mine = np.searchsorted(users, message.users)  # type: ignore[attr-defined]
+            asked = message.users  # type: ignore[attr-defined]
+            mine = self._reception.answered(users, decision.messages, asked)
             result = DetectionResult(decision.messages[:, mine], users[mine], self._names[case.service])
             name = self._stations[station]
             header, frame = self._port.post(

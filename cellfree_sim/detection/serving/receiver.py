@@ -33,7 +33,7 @@ from cellfree_sim.detection.serving.requests import Answer, Request, answered, f
 from cellfree_sim.results.state import pack_state
 from cellfree_sim.scenario.extensions import detectors_of
 from cellfree_sim.scenario.uplink_checks import MOST_USERS, uplink_link_share
-from cellfree_sim.uplink.geometry import path_gains, serving, uplink_channels
+from cellfree_sim.uplink.geometry import serving, uplink_channels
 from cellfree_sim.uplink.population import drop_of, heard_at_s, section, transmissions
 
 if TYPE_CHECKING:
@@ -114,16 +114,17 @@ class Receiver:
         self._warned: set[int] = set()
 
     def prepare(self) -> NDArray[np.float32]:
-        """Make the channels to all users; returns their path gains, mean |h|^2 over antennas, [drops, users].
+        """Make the channels to all users; returns their path gains (`Reception.gains`), [drops, users].
 
         Raises `ChannelError` where the scenario's model cannot make them.
         """
         self._channels = uplink_channels(self._scenario, self._network, self.name)
-        return path_gains(self._channels)
+        return self._reception.gains(self.name, self._channels)
 
     def tune(self, gains: NDArray[np.float32]) -> None:
         """Learn the path gains of all stations, [stations, drops, users], in roster order."""
         self._gains = gains
+        self._reception.tune(gains)
 
     def receive(self, first: int, last: int, bundles: Sequence[bytes]) -> bytes:
         """Hear the bursts `first` to `last` - 1 in the bundles of all groups (in order); returns the upload."""
@@ -197,7 +198,7 @@ class Receiver:
         """Hand a burst to all services."""
         at_s = heard_at_s(self._uplink, heard.burst)
         for index, service in self._here.items():
-            served, decided = self._roles_of(index, heard)
+            served, decided = self._roles_of(index, heard.burst, heard.users)
             if not (decided if service.cooperation == "local" else served).any():
                 self._report(Report(index, heard.burst, "idle", "", at_s))
                 continue
@@ -210,10 +211,12 @@ class Receiver:
             elif not self._queues[index].offer(request, at_s):
                 self._refused(index, Answer(request, None, 0.0, 0.0, 0.0, "its queue is full"))
 
-    def _roles_of(self, index: int, heard: Heard) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Which active users a service serves here, and for which of them this is the best station, bool [I] each."""
+    def _roles_of(
+        self, index: int, burst: int, users: NDArray[np.int32]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which users a service serves here in a burst, and for which of them this is the best station, bool [I]."""
         roster = self._rosters[index]
-        gains = self._gains_of(heard.burst, heard.users)[roster]
+        gains = self._gains_of(burst, users)[roster]
         mine = roster.index(self._place)
         return serving(gains, self._here[index].cluster)[mine], serving(gains, 1)[mine]
 
@@ -229,9 +232,12 @@ class Receiver:
         elif self._here[index].cooperation == "local":
             self._decide(index, answer)
         else:
+            request, service = answer.request, self._here[index]
             logits = np.maximum(answer.logits, np.float32(LEAST_LOG_PROBABILITY))
-            message = SoftDecision(logits, answer.request.users, self._names[index])
-            self._send(message, answer.request.burst, answer.ended_s, self._here[index], frames)
+            served, _ = self._roles_of(index, request.burst, request.users)
+            users, logits = self._reception.told(request, logits, served, service)
+            message = SoftDecision(np.ascontiguousarray(logits), users, self._names[index])
+            self._send(message, request.burst, answer.ended_s, service, frames)
             self._report(self._concluded(index, answer, "sent"))
 
     def _decide(self, index: int, answer: Answer) -> None:
@@ -254,8 +260,7 @@ class Receiver:
 
     def _decided_by(self, index: int, request: Request) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
         """Which of the users of a request this station decides for, bool [N], and their numbers."""
-        roster = self._rosters[index]
-        mine = serving(self._gains_of(request.burst, request.users)[roster], 1)[roster.index(self._place)]
+        _, mine = self._roles_of(index, request.burst, request.users)
         return mine, request.users[mine]
 
     def _concluded(self, index: int, answer: Answer, outcome: Any) -> Report:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.serving.service import Services
 
 VALUES_AT_ONCE = 2**22
-"""Complex numbers of the channels in one call of a service, about; 32 MiB."""
+"""Complex numbers of the channels (or of what was received, if that is more) in one call, about; 32 MiB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def answered(reception: Reception, services: Services, service: str, batch: Form
 
 def _parts(indices: list[int], request: Request) -> list[list[int]]:
     """The requests `indices`, all like `request`, in parts of which each call takes one."""
-    size = max(1, VALUES_AT_ONCE // (len(request.y) * request.h.size))
+    size = max(1, VALUES_AT_ONCE // (len(request.y) * max(request.h.size, request.y[0].size)))
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
@@ -136,7 +136,7 @@ def _called(
     slots = len(requests[0].y)
     y, h, noise = reception.stacked(requests)
     owner = np.repeat(np.arange(len(requests)), slots)
-    step = max(1, VALUES_AT_ONCE // h[0].size)
+    step = max(1, VALUES_AT_ONCE // max(h[0].size, y[0].size))
     parts = [
         services.detect(service, y[at : at + step], h[owner[at : at + step]], noise[owner[at : at + step]])
         for at in range(0, len(y), step)

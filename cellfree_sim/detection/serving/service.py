@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cellfree_sim.uplink.problem import Problem
 
 PROBE_SLOTS = 16  # whose operations are counted
+MANY_USERS = 4096  # from which on one of them says it well enough
 PROBE_SNR_DB = 10.0  # of those slots: what a tree search takes depends on it
 KEPT_SHAPES = 256  # numbers of antennas and users for which a detector is kept ready
 
@@ -38,6 +39,8 @@ class Services(Protocol):
         self, service: str, y: NDArray[np.complex64], h: NDArray[np.complex64], noise_variance: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Log-probabilities float32 [S, N, M] of what was received: y [S, R], h [S, R, N], noise_variance [S].
+
+        Other families have other shapes, as their problems say; an h without entries says that nothing is known of it.
 
         Raises:
             DetectorError: the request is not what the service's detector can serve; the service stays up.
@@ -112,6 +115,8 @@ noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
         ready = self._ready  # one and the same, even if another takes its place meanwhile
         try:
             tensors = {key: _tensor(value).to(self.device) for key, value in arrays.items()}
+            if self._problem.family == "mmtc" and not h.size:  # nothing is known of the gains
+                tensors["h"] = None
             found = ready.detector(*sizes_of(self._problem, y, h))(**{"noise_variance": noise_variance, **tensors})
             logits: NDArray[np.float32] = found.logits.to("cpu", torch.float32).numpy()
         except DetectorError as error:
@@ -234,10 +239,10 @@ class _Ready:
         if shape not in self._flops:
             detector = self.detector(antennas, users)
             generator = torch.Generator().manual_seed(0)
-            slots = detector.problem.sample(PROBE_SLOTS, PROBE_SNR_DB, generator=generator)
-            self._flops[shape] = (
-                count_operations(lambda: detector(slots.y, slots.h, slots.noise_variance)) / PROBE_SLOTS
-            )
+            count = PROBE_SLOTS if users <= MANY_USERS else 1
+            slots = detector.problem.sample(count, PROBE_SNR_DB, generator=generator)
+            operations = count_operations(lambda: detector(slots.y, slots.h_known, slots.noise_variance))
+            self._flops[shape] = operations / count
         return self._flops[shape]
 
 

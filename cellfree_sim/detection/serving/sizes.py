@@ -8,6 +8,7 @@ from cellfree_sim.errors import DetectorError
 
 if TYPE_CHECKING:
     from cellfree_sim.uplink.mimo import MimoProblem
+    from cellfree_sim.uplink.mmtc import MmtcProblem
     from cellfree_sim.uplink.noma import NomaProblem
     from cellfree_sim.uplink.problem import Problem
 
@@ -25,6 +26,8 @@ def sizes_of(problem: Problem, y: Any = None, h: Any = None) -> tuple[int, int]:
     """
     if problem.family == "noma":
         return _sizes_of_noma(cast("NomaProblem", problem), y, h)
+    if problem.family == "mmtc":
+        return _sizes_of_mmtc(cast("MmtcProblem", problem), y, h)
     mimo = cast("MimoProblem", problem)
     if y is None or h is None:
         return mimo.n_rx, mimo.n_tx
@@ -44,6 +47,10 @@ def resized(problem: Problem, antennas: int, users: int) -> Problem:
         if users != expected:
             raise DetectorError(f"h: found {users} users; expected {expected}, as the codebook has")
         return problem.changed(antennas=antennas)
+    if problem.family == "mmtc":
+        each = cast("MmtcProblem", problem)
+        stations = max(antennas // (each.antennas // each.stations), 1)
+        return problem.changed(antennas=antennas, devices=users, stations=stations)
     return problem.changed(n_rx=antennas, n_tx=users)
 
 
@@ -56,3 +63,13 @@ def _sizes_of_noma(problem: NomaProblem, y: Any, h: Any) -> tuple[int, int]:
         expected = f"{problem.resources}, the resources, for each antenna"
         raise DetectorError(f"h: found {h.shape[2]} samples; expected {expected}")
     return h.shape[2] // problem.resources, h.shape[1]
+
+
+def _sizes_of_mmtc(problem: MmtcProblem, y: Any, h: Any) -> tuple[int, int]:
+    """Antennas of all stations, and devices; h without entries stands for unknown gains."""
+    if y is None or h is None:
+        return problem.antennas, problem.devices
+    if y.ndim != 3 or h.ndim not in (2, 3):
+        found = f"found y {list(y.shape)}, h {list(h.shape)}"
+        raise DetectorError(f"{found}; expected y [S, L, M], h [S, N] or [S, N, B]")
+    return y.shape[2], h.shape[1] if h.size else problem.devices

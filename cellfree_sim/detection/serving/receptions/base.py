@@ -15,6 +15,7 @@ import numpy as np
 from cellfree_sim.backhaul.messages import ReceivedSignal, SoftDecision, UplinkBurst
 from cellfree_sim.detection.serving.reports import SILENT, Errors, errors_of, messages_of
 from cellfree_sim.detection.serving.requests import Request
+from cellfree_sim.uplink.geometry import path_gains
 from cellfree_sim.uplink.population import drop_of, section, snr_db_of
 from cellfree_sim.uplink.power import amplitudes, noise_mw
 
@@ -53,6 +54,14 @@ class Reception(ABC):
         self.scenario = scenario
         self.network = network
         self.uplink = section(scenario)
+
+    def gains(self, station: str, channels: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Path gains of a station to all users [drops, users], from its channels [drops, T, users]: those by which
+        users control their power and choose their stations."""
+        return path_gains(channels)
+
+    def tune(self, gains: NDArray[np.float32]) -> None:  # noqa: B027 - most families have no use for it
+        """Learn the path gains of all stations, [stations, drops, users]; stations and MBS know them."""
 
     @abstractmethod
     def problem(self, service: Service) -> Problem:
@@ -97,16 +106,28 @@ class Reception(ABC):
     def stacked(self, requests: Sequence[Request]) -> tuple[NDArray[np.complex64], NDArray[Any], NDArray[np.float32]]:
         """Requests of one shape as a detector takes them: y of all slots, h and noise variance of each request."""
 
-    def fused(self, parts: Sequence[SoftDecision]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def told(
+        self, request: Request, logits: NDArray[np.float32], served: NDArray[np.bool_], service: Service
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """What a station tells the MBS of its log-probabilities: of which users int32 [I], and those [S, I, M].
+
+        `served` says which users of the request the service serves here, bool [N]; here all are.
+        """
+        return request.users, logits
+
+    def fused(
+        self, parts: Mapping[int, SoftDecision], burst: int, service: Service
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Users int32 [N] and unnormalised log-probabilities [S, N, M]: those of the stations, added.
 
-        What was believed before anything was received is in the decision of each station, and must count once.
+        `parts` are by the station's index in the roster, ascending. What was believed before anything was received is
+        in the decision of each station, and must count once.
         """
-        users = np.unique(np.concatenate([part.users for part in parts]))
-        slots, _, messages = parts[0].log_probabilities.shape
+        users = np.unique(np.concatenate([part.users for part in parts.values()]))
+        slots, _, messages = next(iter(parts.values())).log_probabilities.shape
         total = np.zeros((slots, len(users), messages), np.float32)
         told = np.zeros(len(users), np.int64)
-        for part in parts:
+        for part in parts.values():
             place = np.searchsorted(users, part.users)
             total[:, place] += part.log_probabilities
             told[place] += 1
@@ -120,6 +141,13 @@ class Reception(ABC):
     def log_prior(self, users: NDArray[np.int32]) -> NDArray[np.float64] | None:
         """Log-probabilities of the messages of users, before anything is received [N, M]; None where all are alike."""
         return None
+
+    def answered(
+        self, users: NDArray[np.int32], messages: NDArray[np.int32], asked: NDArray[np.int32]
+    ) -> NDArray[np.int64]:
+        """Which of the decisions, messages [S, N] for users [N], a station is told that sent something of users
+        `asked`: their places, ascending."""
+        return np.searchsorted(users, asked)
 
     def decided_for(self, sent: Transmissions) -> NDArray[np.int32]:
         """Users that are decided for in a burst: those that are active, or all, where stations must find that out."""
