@@ -189,5 +189,5 @@ def test_wrong_input_is_refused_in_one_line(change, text):
 def test_unknown_gains_to_several_stations_are_those_of_places(name):
     """240 decisions: a tenth of the errors of finding nobody would be two of them."""
     problem = MmtcProblem(devices=30, pilot_length=20, antennas=8, stations=2, gains="unknown")
-    detector = create_detector(name, problem, gain_points=6)
+    detector = create_detector(name, problem, gain_points=12)
     assert state_error_rates(problem, detector, frames_max=8, target_errors=None).ser.value < 1e-2
