@@ -20,7 +20,7 @@ class GaussianMessages(DetectorOptions):
 
     kind: ClassVar[Any]
     iterations: int = Field(10, ge=1, le=1000, description="each with one inverse")
-    damping: float = Field(0.5, ge=0, lt=1, description="weight of the old messages")
+    damping: float = Field(0.7, ge=0, lt=1, description="weight of the old messages")
 
     def build(self, problem: NomaProblem) -> Algorithm:
         """See `DetectorOptions.build`."""

@@ -1,12 +1,12 @@
 """Expectation propagation and probabilistic data association, for any codebook.
 
 Codewords are real coordinates z of zero mean and unit variance times a basis: one for an antipodal pair, two for QPSK,
-at most as many as a user has answers. Each coordinate has a Gaussian message of mean m and variance v. Given the
-messages of all others, y says of a coordinate: z = x + error of variance e (its cavity); with that and the prior, each
-of a user's answers has a probability, and each coordinate a posterior mean and variance. They make the new messages:
+at most as many as a user has answers. The coordinates of each user have a joint Gaussian message. Given the messages of
+all others, y says of a user's z that it is Gaussian of precision C (its cavity); with that and the prior, each answer
+has a probability, and z a posterior mean and covariance. They make the new messages:
 
-    pda: the posterior's mean and variance themselves;
-    ep:  what the posterior adds to the cavity, 1 / v = 1 / v_posterior - 1 / e, and m / v likewise.
+    pda: a Gaussian of the posterior's mean and covariance;
+    ep:  what the posterior adds to the cavity: its precision less C, if that is positive definite.
 
 Shape letters: S slots, N users, A answers, R samples, D real coordinates of a user, J = N D.
 """
@@ -18,14 +18,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cellfree_sim.detection.mimo.algorithms.common import apply, diagonal, inverse, loaded
+from cellfree_sim.detection.mimo.algorithms.common import apply, inverse
 from cellfree_sim.detection.noma.algorithms.common import IMPOSSIBLE, Code
 
 Kind = Literal["ep", "pda"]
 SLOTS_AT_ONCE = 1024
 RANK = 1e-6  # coordinates of less power than this part of a user's largest are rounding
-LEAST = 1e-5  # variance of a message; the prior's is 1
-MOST = 1e4
+LEAST = 1e-5  # added to the variances of a posterior; the prior's is 1
+MOST = 1e4  # variance of a message
 
 
 class RealCoordinates:
@@ -80,55 +80,51 @@ def _complex(parts: Tensor) -> Tensor:
 def gaussian_messages(
     y: Tensor, h: Tensor, noise_variance: Tensor, code: RealCoordinates, *, kind: Kind, iterations: int, damping: float
 ) -> Tensor:
-    """Scores [S, N, A] after so many iterations, `damping` being the weight of the old messages."""
-    gram, matched = code.statistics(y, h, noise_variance)
-    mean, variance = torch.zeros_like(matched), torch.ones_like(matched)
+    """Scores [S, N, A] after so many iterations, `damping` being the weight of the old messages.
+
+    Messages are kept as precisions [S, N, D, D] and precision times mean [S, N, D], in double precision: that of a user
+    nearly decided is large, and the cavity is a difference.
+    """
+    gram, matched = (part.double() for part in code.statistics(y, h, noise_variance))
+    users, _, depth = code.values.shape
+    values = code.values.double()
+    eye = torch.eye(depth, dtype=gram.dtype, device=gram.device)
+    precision = eye.expand(len(y), users, depth, depth)
+    weighted = torch.zeros_like(matched).reshape(len(y), users, depth)
     step = 0
     while True:
-        estimate, error = _cavities(gram, matched, mean, variance)
-        scores = _scores(estimate, error, code)
+        cavity, shift = _cavities(gram, matched, precision, weighted)
+        through = values @ cavity
+        scores = code.log_prior + (values @ shift.unsqueeze(-1)).squeeze(-1) - 0.5 * (through * values).sum(dim=-1)
         step += 1
         if step == iterations:
-            return scores
-        centre, spread = _moments(scores, code)
-        if kind == "pda":
-            mean = torch.lerp(centre, mean, damping)
-            variance = torch.lerp(spread, variance, damping).clamp_min(LEAST)
-            continue
-        spread = spread.clamp_min(LEAST)
-        precision = 1 / spread - 1 / error
-        taken = precision > 1 / MOST
-        old = 1 / variance
-        new = torch.where(taken, torch.lerp(precision, old, damping), old)
-        weighted = torch.lerp(centre / spread - estimate / error, mean * old, damping)
-        mean = torch.where(taken, weighted, mean * old) / new
-        variance = (1 / new).clamp_min(LEAST)
+            return scores.float()
+        centre, spread = _moments(scores, values)
+        inverted = inverse(spread + LEAST * eye)
+        new, about = inverted, apply(inverted, centre)
+        if kind == "ep":
+            new, about = new - cavity, about - shift
+            _, failed = torch.linalg.cholesky_ex(new - eye / MOST)
+            taken = (failed == 0)[..., None, None]
+            new, about = torch.where(taken, new, precision), torch.where(taken.squeeze(-1), about, weighted)
+        precision, weighted = torch.lerp(new, precision, damping), torch.lerp(about, weighted, damping)
 
 
-def _cavities(gram: Tensor, matched: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """What y and the messages of all other coordinates say of each: estimates and their error variances [S, J].
-
-    With W = v^1/2 G v^1/2, P = (W + I)^-1 and p = diag(W P): x = m + v^1/2 P v^1/2 (u - G m) / p, e = v (1 - p) / p.
-    """
-    root = variance.sqrt()
-    inner = gram * root.unsqueeze(-1) * root.unsqueeze(-2)
-    inverted = inverse(loaded(inner, torch.ones_like(root)))
-    passed = (inner * inverted).sum(dim=-1).clamp(1e-9, 1 - 1e-6)
-    residual = apply(inverted, root * (matched - apply(gram, mean)))
-    return mean + root * residual / passed, variance * diagonal(inverted) / passed
-
-
-def _scores(estimate: Tensor, error: Tensor, code: RealCoordinates) -> Tensor:
-    users, _, depth = code.values.shape
-    place = estimate.reshape(len(estimate), users, 1, depth)
-    weight = (0.5 / error).reshape(len(estimate), users, 1, depth)
-    scores: Tensor = code.log_prior - ((place - code.values).square() * weight).sum(dim=-1)
-    return scores
+def _cavities(gram: Tensor, matched: Tensor, precision: Tensor, weighted: Tensor) -> tuple[Tensor, Tensor]:
+    """What y and all others say of each user: a precision [S, N, D, D], and the precision times the mean [S, N, D]."""
+    slots, users, depth = weighted.shape
+    blocks = (slots, users, depth, users, depth)
+    joint = gram.clone()
+    joint.view(blocks).diagonal(dim1=1, dim2=3).add_(precision.movedim(1, -1))
+    covariance = inverse(joint)
+    mean = apply(covariance, matched + weighted.flatten(1)).reshape(slots, users, depth)
+    own = inverse(covariance.view(blocks).diagonal(dim1=1, dim2=3).movedim(-1, 1))
+    return own - precision, apply(own, mean) - weighted
 
 
-def _moments(scores: Tensor, code: RealCoordinates) -> tuple[Tensor, Tensor]:
-    """Posterior mean and variance of each coordinate, [S, J] each."""
-    chance = scores.softmax(dim=-1).unsqueeze(-2)  # [S, N, 1, A]
-    mean = (chance @ code.values).squeeze(-2)
-    apart = (code.values - mean.unsqueeze(-2)).square()
-    return mean.flatten(1), (chance @ apart).squeeze(-2).flatten(1)
+def _moments(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Posterior mean [S, N, D] and covariance [S, N, D, D] of the coordinates of each user."""
+    chance = scores.softmax(dim=-1).unsqueeze(-1)  # [S, N, A, 1]
+    mean = (chance * values).sum(dim=-2)
+    apart = values - mean.unsqueeze(-2)
+    return mean, (chance * apart).mT @ apart
