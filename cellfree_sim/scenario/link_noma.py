@@ -18,6 +18,7 @@ from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import CODEBOOKS, NOMA_DETECTORS
 from cellfree_sim.scenario.link import LinkSection, Snr
 from cellfree_sim.scenario.parts import Section
+from cellfree_sim.scenario.training import NomaTraining
 
 Rate = Annotated[int, Field(ge=1, le=8)]
 Chance = Annotated[float, Field(ge=1e-6, le=1)]
@@ -57,16 +58,23 @@ class NomaLinkProblem(Section):
 
 
 class Scheme(Section):
-    """A code and its receiver."""
+    """A code and its receiver; with a training section, those that it makes, trained by the scenario's seed."""
 
     name: str | None = Field(None, min_length=1, max_length=60, description="<codebook> + <detector> by default")
     codebook: Annotated[Any, Choice(CODEBOOKS)] = Field("wbe", description="what users send for their messages")
     detector: Annotated[Any, Choice(NOMA_DETECTORS)] = Field("mmse-sic", description="the receiver")
+    training: NomaTraining | None = Field(
+        None, description="what makes both first; they are then what it says, unless `code_alone` leaves the receiver"
+    )
+    code_alone: bool = Field(False, description="of the training, only the codebook is taken")
 
     @property
     def label(self) -> str:
         """What it is called in tables and figures."""
-        return self.name or f"{self.codebook.name} + {self.detector.name}"
+        made = self.training
+        codebook = self.codebook if made is None else made.codebook
+        detector = self.detector if made is None or self.code_alone else made.detector
+        return self.name or f"{codebook.name} + {detector.name}"
 
 
 class NomaLink(LinkSection):

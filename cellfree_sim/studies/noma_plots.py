@@ -1,0 +1,214 @@
+"""What the figures of grant-free NOMA share: curves of error rates against SNR, and claims as paired numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cellfree_sim.results.figures import style
+from cellfree_sim.studies.plots import Look, legend_below
+from cellfree_sim.studies.verdicts import ERRORS, Number, Verdict, positive
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from cellfree_sim.studies.results import Results
+
+BROWN = "#7A5230"
+FEW = 8.0  # errors below which a rate is not drawn
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes of a figure: which case, which rate of it, and its title."""
+
+    case: str
+    rate: str
+    title: str
+    ylabel: str
+
+
+def seeds_of(results: Results, case: str, scheme: str) -> pd.DataFrame:
+    """All rows of rates of a scheme in a case, of all seeds."""
+    table = results.table
+    if "snr_db" not in table:
+        return table.iloc[:0]
+    return table[(table["case"] == case) & (table["algorithm"] == scheme) & table["snr_db"].notna()]
+
+
+def rows_of(results: Results, case: str, scheme: str, rate: str) -> pd.DataFrame:
+    """Mean over seeds of a rate of a scheme: columns snr_db, value, error, seeds, errors (expected number of them)."""
+    import pandas as pd
+
+    rows = []
+    for snr_db, found in seeds_of(results, case, scheme).groupby("snr_db"):
+        values, errors = found[rate].to_numpy(float), found[f"{rate}_error"].to_numpy(float)
+        mean, error = _mean(values, errors)
+        within = float((errors**2).sum() ** 0.5 / len(errors))
+        worth = (mean / within) ** 2 if within > 0 else 0.0
+        rows.append({"snr_db": snr_db, "value": mean, "error": error, "seeds": len(values), "errors": worth})
+    return pd.DataFrame(rows, columns=["snr_db", "value", "error", "seeds", "errors"]).sort_values("snr_db")
+
+
+def _mean(values: Any, errors: Any) -> tuple[float, float]:
+    """Mean, and the larger of its errors within and between seeds."""
+    within = float((errors**2).sum() ** 0.5) / len(errors)
+    between = float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), max(within, between)
+
+
+def draw_panels(
+    results: Results, panels: Sequence[Panel], looks: Mapping[str, Look], *, columns: int, height_in: float
+) -> Figure:
+    """Error rates against SNR with bars of two standard errors, one panel beside or below the other."""
+    rows = -(-len(panels) // columns)
+    figure, grid = style.new_figure(style.PAGE_IN, height_in, rows, columns, sharey=True, squeeze=False)
+    for index, (axes, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+        for scheme, look in looks.items():
+            _curve(axes, rows_of(results, panel.case, scheme, panel.rate), look)
+        axes.set_yscale("log")
+        axes.grid(which="major")
+        style.panel_letter(axes, "abcdefgh"[index], panel.title)
+        axes.set_xlabel("SNR (dB)")
+        if index % columns == 0:
+            axes.set_ylabel(panel.ylabel)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_visible(False)
+    most = max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
+    legend_below(figure, most, columns=3)
+    return figure
+
+
+def _curve(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+    rows = rows[rows["errors"] >= FEW]
+    if len(rows):
+        low = (ERRORS * rows["error"]).clip(upper=0.9 * rows["value"])
+        bars = [low, ERRORS * rows["error"]]
+        axes.errorbar(rows["snr_db"], rows["value"], yerr=bars, capsize=1.8, elinewidth=0.7, **look.points)
+
+
+def below(
+    results: Results,
+    case: str,
+    rate: str,
+    better: str,
+    worse: str,
+    *,
+    within: float = 0.0,
+    snrs: Sequence[float] | None = None,
+) -> list[Number]:
+    """By how much `better` is below (1 + `within`) times `worse`, as a part of `worse`, at each SNR; paired by frame.
+
+    Points at which both made too few errors to be drawn are left out.
+    """
+    numbers = []
+    theirs = seeds_of(results, case, worse)
+    unit = rows_of(results, case, worse, rate)
+    own = rows_of(results, case, better, rate)
+    few = {row["snr_db"] for rows in (unit, own) for _, row in rows.iterrows() if row["errors"] >= FEW}
+    for snr_db, found in seeds_of(results, case, better).groupby("snr_db"):
+        column = f"{rate} minus {worse}"
+        base = theirs[theirs["snr_db"] == snr_db][rate].mean()
+        if snr_db not in few or column not in found or not base > 0 or (snrs is not None and snr_db not in snrs):
+            continue
+        gaps, errors = found[column].to_numpy(float), found[f"{column}, error"].to_numpy(float)
+        gap, error = _mean(gaps, errors)
+        between = len(gaps) > 1 and error > float((errors**2).sum() ** 0.5) / len(errors)
+        numbers.append(
+            Number(
+                f"{worse} minus {better}, {case}, {snr_db:g} dB",
+                -gap / base + within,
+                error / base,
+                f"of the {rate.partition('_')[0].upper()} of {worse}",
+                seeds=len(gaps) if between else 0,
+                one_training=len(gaps) == 1 and bool(found["learned"].any()),
+            )
+        )
+    return numbers or [Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")]
+
+
+def claim(
+    results: Results,
+    text: str,
+    pairs: Sequence[tuple[str, str, str, str]],
+    *,
+    within: float = 0.0,
+    snrs: Sequence[float] | None = None,
+    because: str = "",
+) -> Verdict:
+    """A verdict on the first scheme of each pair (case, rate, better, worse) being below the second, at every SNR."""
+    numbers = [
+        number
+        for case, rate, better, worse in pairs
+        for number in below(results, case, rate, better, worse, within=within, snrs=snrs)
+    ]
+    notes = [note for _, _, *names in pairs for name in names for note in notes_of(results, name)]
+    reasons = [because, *dict.fromkeys(notes)]
+    return positive(text, numbers, because=". ".join(reason for reason in reasons[:2] if reason))
+
+
+def notes_of(results: Results, scheme: str) -> list[str]:
+    """Why a scheme could not be measured."""
+    table = results.table
+    if "note" not in table:
+        return []
+    return [str(note) for note in table[(table["algorithm"] == scheme) & table["note"].notna()]["note"].unique()]
+
+
+def draw_training(axes: Axes, results: Results, case: str, looks: Mapping[str, Look], column: str = "loss") -> None:
+    """Training curves of schemes that were trained at the point: mean over seeds, and the range of seeds."""
+    table = results.table
+    if "iteration" not in table:
+        return
+    for scheme, look in looks.items():
+        rows = table[(table["case"] == case) & (table["algorithm"] == scheme) & table["iteration"].notna()]
+        if not len(rows):
+            continue
+        by = rows.groupby("iteration")[column]
+        axes.plot(by.mean().index, by.mean(), **look.plot)
+        axes.fill_between(by.min().index, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
+    axes.set_yscale("log")
+    axes.set_xlabel("iteration")
+    axes.grid(which="major")
+
+
+def last_losses(results: Results, case: str, scheme: str, column: str = "loss", at: float = 1.0) -> dict[int, float]:
+    """Mean of a training curve around a share `at` of its iterations, by seed (a tenth of the points)."""
+    table = results.table
+    if "iteration" not in table:
+        return {}
+    rows = table[(table["case"] == case) & (table["algorithm"] == scheme) & table["iteration"].notna()]
+    found = {}
+    for seed, own in rows.groupby("seed"):
+        own = own.sort_values("iteration")
+        end = max(1, round(at * len(own)))
+        found[int(str(seed))] = float(own[column].iloc[max(0, end - max(1, len(own) // 10)) : end].mean())
+    return found
+
+
+def lower_loss(results: Results, case: str, better: str, worse: str, column: str = "loss", at: float = 1.0) -> Number:
+    """By how much the training curve of `better` is below that of `worse`, as a part of it; over seeds."""
+    ours, theirs = (last_losses(results, case, name, column, at) for name in (better, worse))
+    gaps = [1 - ours[seed] / theirs[seed] for seed in ours if theirs.get(seed, 0) > 0]
+    what = f"{column.replace('_', ' ')} of {worse} minus {better}, {case}" + (f", at {at:.0%}" if at < 1 else "")
+    if not gaps:
+        return Number(what, math.nan, math.nan, "")
+    mean = sum(gaps) / len(gaps)
+    if len(gaps) < 2:
+        return Number(what, mean, math.nan, f"of that of {worse}")
+    error = (sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps)) ** 0.5
+    return Number(what, mean, error, f"of that of {worse}", seeds=len(gaps))
+
+
+def named(looks: Mapping[str, Look], *names: str) -> dict[str, Look]:
+    """Some of the looks, in this order."""
+    return {name: looks[name] for name in names}
+
+
+def thinner(look: Look) -> Look:
+    """The same, lighter."""
+    return replace(look, width=0.8, filled=False)
