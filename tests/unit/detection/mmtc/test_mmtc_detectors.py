@@ -187,7 +187,11 @@ def test_wrong_input_is_refused_in_one_line(change, text):
 
 @pytest.mark.parametrize("name", ["map-cd", "amp-section"])
 def test_unknown_gains_to_several_stations_are_those_of_places(name):
-    """240 decisions: a tenth of the errors of finding nobody would be two of them."""
-    problem = MmtcProblem(devices=30, pilot_length=20, antennas=8, stations=2, gains="unknown")
-    detector = create_detector(name, problem, gain_points=12)
-    assert state_error_rates(problem, detector, frames_max=8, target_errors=None).ser.value < 1e-2
+    """On the same 480 states hardly more errors than where gains are known; to find nobody would be about 48."""
+    known = MmtcProblem(devices=30, pilot_length=20, antennas=8, stations=2)
+    unknown = known.changed(gains="unknown")
+    wrong = [
+        state_error_rates(problem, create_detector(name, problem, gain_points=12), frames_max=16, batch=16).ser.errors
+        for problem in (known, unknown)
+    ]
+    assert wrong[1] <= wrong[0] + 4 and wrong[1] < 12
