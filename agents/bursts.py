@@ -11,14 +11,16 @@ Nothing that an uplink computes depends on when it is computed: both orders, and
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellfree_sim.errors import RunFailedError, UserError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.scenario.uplink_checks import burst_step, bursts_due
 
 if TYPE_CHECKING:
+    from cellfree_sim.detection.serving.changes import Change
     from cellfree_sim.detection.serving.deployment import Uplink
     from cellfree_sim.engine import Rows
     from cellfree_sim.network import Network
@@ -41,6 +43,7 @@ class Bursts:
         beside: whether bursts go on while training does, on a thread.
         on_rows: is told of bursts as they are over, from any thread.
         on_event: is told of what happened to a service, from any thread.
+        folder: where detectors go that are trained meanwhile; the working directory by default.
     """
 
     def __init__(
@@ -51,16 +54,19 @@ class Bursts:
         beside: bool,
         on_rows: Callable[[Rows], None],
         on_event: Callable[[dict[str, Any]], None],
+        folder: Path | None = None,
     ) -> None:
         self._scenario = scenario
         self._uplink = uplink
         self._beside = beside
         self._on_rows = on_rows
         self._on_event = on_event
-        self._events: list[UplinkEvent] = []
+        self._folder = folder or Path()
+        self._events: list[_Happening] = []
+        self._trainings: dict[tuple[int, str], Callable[[], Change]] = {}  # under way: since which burst, for whom
         self.total = 0
         if scenario.uplink is not None:
-            self._events = sorted(scenario.uplink.events, key=lambda event: event.at_burst)
+            self._events = _happenings(scenario.uplink.events)
             self.total = scenario.uplink.bursts
         self._happened = 0  # how many events
         self._killed: set[int] = set()  # those of them that killed a process, which going back does not undo
@@ -209,29 +215,33 @@ class Bursts:
         assert self._uplink is not None
         while self.done < self._until and not should_hold():
             self._happen()
-            later = [event.at_burst for event in self._events[self._happened :]]
+            later = [each.at_burst for each in self._events[self._happened :]]
             self._uplink.advance(min([self._until, *later]), self._on_rows, should_hold)
 
     def _happen(self) -> None:
         """Let the events happen that are due before the next burst."""
         assert self._uplink is not None
         while self._happened < len(self._events) and self._events[self._happened].at_burst <= self.done:
-            event, index = self._events[self._happened], self._happened
+            at_burst, kind, event = self._events[self._happened]
             record: dict[str, Any] = {
-                "event": "swap_detector" if event.swap_detector is not None else "fail_service",
-                "at_step": burst_step(self._scenario, event.at_burst),
-                "at_burst": event.at_burst,
+                "event": kind,
+                "at_step": burst_step(self._scenario, at_burst),
+                "at_burst": at_burst,
             }
             try:
-                record |= self._change(event, index)
+                record |= self._change(kind, event, self._happened)
             except UserError as error:  # such as a trained detector whose file is gone
-                raise RunFailedError(f"{record['event']} at burst {event.at_burst}: {error}") from error
+                raise RunFailedError(f"{kind} at burst {at_burst}: {error}") from error
             self._happened += 1
             self._on_event(record)
 
-    def _change(self, event: UplinkEvent, index: int) -> dict[str, Any]:
+    def _change(self, kind: str, event: UplinkEvent, index: int) -> dict[str, Any]:
         """Let an event happen to a service; returns which, and how."""
         assert self._uplink is not None
+        if kind == "set_activity":  # users know by themselves
+            return {}
+        if kind in ("retrain", "retrained"):
+            return self._retrain(kind, event)
         if event.swap_detector is not None:
             swap = event.swap_detector
             self._uplink.swap(swap.service, swap.detector)
@@ -242,6 +252,36 @@ class Bursts:
             self._killed.add(index)
             self._uplink.fail(failing.service, failing.station)
         return {"service": failing.service} | ({"station": failing.station} if failing.station else {})
+
+    def _retrain(self, kind: str, event: UplinkEvent) -> dict[str, Any]:
+        """Begin to train a service anew, or let it serve with what it has learned."""
+        from cellfree_sim.detection.learned.retraining import begun
+
+        assert self._uplink is not None
+        key = event.at_burst, str(event.service)
+        if kind == "retrain" or key not in self._trainings:  # a run that was resumed begins again
+            self._trainings[key] = begun(self._scenario, event, self._uplink.train, self._folder)
+        if kind == "retrain":
+            return {"service": event.service, "ready_at_burst": event.at_burst + event.ready_after}
+        change = self._trainings.pop(key)()
+        self._uplink.change(change)
+        codebook = {} if change.codebook is None else {"codebook": change.codebook.name}
+        return {"service": event.service, "detector": change.detector.name, **codebook}
+
+
+class _Happening(NamedTuple):
+    """What happens before which burst: the beginning of an event, or the end of one that takes time."""
+
+    at_burst: int
+    kind: str
+    event: UplinkEvent
+
+
+def _happenings(events: Sequence[UplinkEvent]) -> list[_Happening]:
+    """All of them, in their order."""
+    begins = [_Happening(event.at_burst, event.kind, event) for event in events]
+    ends = [_Happening(event.at_burst + event.ready_after, "retrained", event) for event in events if event.ready_after]
+    return sorted(begins + ends, key=lambda each: each.at_burst)
 
 
 def without_uplink(parts: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -158,6 +158,10 @@ class EdgeService:
         model = self._named(service)
         await self._apart(lambda: model.service.swap(make_options(model.family, detector)))
 
+    async def add(self, name: str, detector: dict[str, Any], problem: dict[str, Any]) -> None:
+        """One more model beside those that it has, as the constructor takes them."""
+        self._models[name] = await self._apart(self._made, name, detector, problem)
+
     async def stats(self) -> dict[str, dict[str, Any]]:
         """What each service did since this process was started; latencies are wall milliseconds of the last requests.
 

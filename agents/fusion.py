@@ -8,6 +8,7 @@ from typing import Any
 from agents.service_client import read_detector, services_of
 from agents.station import read_network
 from agents.users import join_gains, one_or_all
+from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.deployment import central_services
 from cellfree_sim.detection.serving.fusion import Fusion as Role
 from cellfree_sim.detection.serving.receiver import UplinkContext
@@ -53,6 +54,10 @@ class Fusion:
     def swap(self, service: str, detector: str) -> None:
         """Let a service detect with another detector, given as JSON."""
         self._role.swap(service, read_detector(section(self._context.scenario).problem, detector))
+
+    def change(self, change: dict[str, Any]) -> None:
+        """Let something else hold for a service, as `Change.packed` has it."""
+        self._role.change(Change.unpacked(section(self._context.scenario).problem, change))
 
     def fail(self, service: str) -> bool:
         """Kill the process of a service; whether there is one here."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from agents.service_client import read_detector, services_of
 from agents.station import read_network
-from agents.users import join_gains
+from agents.users import join_gains, one_or_all
+from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.deployment import local_services
 from cellfree_sim.detection.serving.receiver import Receiver as Role
 from cellfree_sim.detection.serving.receiver import UplinkContext
@@ -60,6 +61,10 @@ class Receiver:
         """See `Receiver.receive` of the role: a bundle of each group."""
         return self._prepared.receive(first, last, bundles)
 
+    def assign(self, burst: int) -> bytes | tuple[bytes, ...]:
+        """See `Receiver.assign` of the role: a bundle for each group."""
+        return one_or_all(list(self._prepared.assign(burst).values()))
+
     def absorb(self, bundle: bytes) -> None:
         """Take in what the MBS answered."""
         self._prepared.absorb(bundle)
@@ -67,6 +72,10 @@ class Receiver:
     def swap(self, service: str, detector: str) -> None:
         """Let a service detect with another detector, given as JSON."""
         self._prepared.swap(service, read_detector(section(self._context.scenario).problem, detector))
+
+    def change(self, change: dict[str, Any]) -> None:
+        """Let something else hold for a service, as `Change.packed` has it."""
+        self._prepared.change(Change.unpacked(section(self._context.scenario).problem, change))
 
     def fail(self, service: str) -> bool:
         """Kill the process of a service; whether there is one here."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from agents.edge_service import Arrays, BusyError, EdgeService, make_options
+from cellfree_sim.detection.serving.changes import service_of
 from cellfree_sim.errors import CellfreeError, DetectorError, RunFailedError
 
 if TYPE_CHECKING:
@@ -179,6 +180,13 @@ class ServiceClient:
         name = service or next(iter(self._models))
         await self._ask(lambda actor: actor.swap.remote(name, detector.model_dump()))
         self._models[name] = detector, self._models[name][1]
+
+    async def add(self, model: str, detector: DetectorOptions, problem: Problem) -> None:
+        """See `Services.add`; a process that comes after this one has it, too."""
+        from cellfree_sim.uplink.families import described
+
+        await self._ask(lambda actor: actor.add.remote(model, detector.model_dump(), described(problem)))
+        self._models[model] = detector, problem
 
     async def stats(self) -> dict[str, dict[str, Any]]:
         """See `EdgeService.stats`, with `restarts` and `resent`."""
@@ -363,6 +371,12 @@ class RemoteServices:
         self._wait(self._named(service).swap(detector, service=service))
         self._flops = {shape: count for shape, count in self._flops.items() if shape[0] != service}
 
+    def add(self, model: str, detector: DetectorOptions, problem: Problem) -> None:
+        """See `Services.add`: in the process of the service."""
+        client = self._named(service_of(model))
+        self._wait(client.add(model, detector, problem))
+        self._flops = {shape: count for shape, count in self._flops.items() if shape[0] != model}
+
     def fail(self, service: str) -> bool:
         """Kill the process of a service, if it has one here; the next request finds another one."""
         if service in self._clients:
@@ -385,7 +399,7 @@ class RemoteServices:
 
     def _named(self, service: str) -> ServiceClient:
         try:
-            return self._clients[service]
+            return self._clients[service_of(service)]
         except KeyError:
             allowed = ", ".join(self._clients) or "none"
             raise DetectorError(f"service: found '{service}'; allowed: {allowed}") from None

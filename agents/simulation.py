@@ -106,6 +106,7 @@ class Simulation:
             beside=engine.name == "ray",
             on_rows=self._on_bursts,
             on_event=self._on_uplink_event,
+            folder=folder.path / "detectors",
         )
         self._recovery = Recovery(scenario, engine, self._bursts, self._operations, journal, folder, self)
 
@@ -475,7 +476,12 @@ class Simulation:
     def _on_uplink_event(self, record: dict[str, Any]) -> None:
         self._recovery.saved = False
         self._operations.events.append(record)
+        if record["event"] == "set_activity":
+            self.note(f"users send as often as a new profile says from burst {record['at_burst']} on")
+            return
         what = f"detects with {record['detector']}" if "detector" in record else "is killed"
+        if "ready_at_burst" in record:
+            what = f"is trained anew until burst {record['ready_at_burst']}, and serves meanwhile,"
         place = f" at {record['station']}" if "station" in record else ""
         self.note(f"service {record['service']}{place} {what} from burst {record['at_burst']} on")
 

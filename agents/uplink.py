@@ -15,9 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cellfree_sim.detection.serving.deployment import STATE_PREFIX, check_swaps, window_end
+from cellfree_sim.detection.serving.deployment import STATE_PREFIX, check_swaps, trained_bytes, window_end
 from cellfree_sim.engine import Rows, never
 from cellfree_sim.errors import NotRestartedError, StationLostError, UserError
 from cellfree_sim.results.state import unpack_state
@@ -26,8 +27,10 @@ from cellfree_sim.uplink.population import group_names, section
 if TYPE_CHECKING:
     from agents.engine import RayEngine
     from cellfree_sim.detection.detector import DetectorOptions
+    from cellfree_sim.detection.serving.changes import Change
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario.training import DetectorTraining
 
 IN_FLIGHT = 3
 LOOK_EVERY_S = 0.2
@@ -85,6 +88,8 @@ class RayUplink:
         self._tune(within_s=float("inf"))  # channels may take long
         if state is not None:
             self.load_states(state)
+        elif section(self._scenario).assigns:
+            self._assign()
 
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Uplink.advance`."""
@@ -135,6 +140,20 @@ class RayUplink:
         """See `Uplink.swap`."""
         options = detector.model_dump_json()
         self._get({name: self._actors[name].swap.remote(service, options) for name in self._serving()})
+
+    def change(self, change: Change) -> None:
+        """See `Uplink.change`."""
+        self._get({name: self._actors[name].change.remote(change.packed()) for name in self._serving()})
+        if change.codebook is not None:
+            self._assign()
+
+    def train(self, training: DetectorTraining, seed: int, name: str) -> Callable[[], bytes]:
+        """See `Uplink.train`: in a process of its own."""
+        import ray
+
+        task: Any = ray.remote(trained_bytes).options(num_cpus=0)
+        done = task.remote(training, seed, name)
+        return partial(_trained, done)
 
     def fail(self, service: str, station: str | None = None) -> None:
         """See `Uplink.fail`."""
@@ -209,6 +228,12 @@ class RayUplink:
             self._get({name: self._actors[name].tune.remote(*gains.values()) for name in hearing})
         finally:
             self._patience_s = self._scenario.barrier_timeout_s
+
+    def _assign(self) -> None:
+        """Let users know what they send from the next burst on."""
+        names = self._groups
+        bundles = [_several(self._actors[each].assign, len(names), self._done) for each in self._network.stations]
+        self._get({name: self._actors[name].assign.remote(*here) for name, *here in zip(names, *bundles, strict=True)})
 
     def _send(self, first: int, last: int) -> _Window:
         """Set all roles to the bursts `first` to `last` - 1."""
@@ -302,6 +327,17 @@ class RayUplink:
             if actor is not None:
                 with suppress(Exception):  # Ray has many names for what is gone
                     ray.kill(actor)
+
+
+def _trained(done: Any) -> bytes:
+    """What a task has trained."""
+    import ray
+
+    from agents.cluster import plain_errors
+
+    with plain_errors():
+        found: bytes = ray.get(done)
+    return found
 
 
 def _several(method: Any, count: int, *arguments: Any) -> list[Any]:

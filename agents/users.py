@@ -34,6 +34,10 @@ class Users:
         """Learn the path gains of each station (`Receiver.prepare`)."""
         self._role.tune(join_gains(gains))
 
+    def assign(self, *bundles: bytes) -> None:
+        """Take in codebooks: a bundle of each station."""
+        self._role.assign(bundles)
+
     def bursts(self, first: int, last: int) -> bytes | tuple[bytes, ...]:
         """A bundle for each station; of a single station, the bundle itself."""
         bundles = self._role.bursts(first, last)

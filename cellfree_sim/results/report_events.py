@@ -23,6 +23,9 @@ WHAT = {
     "restore_link": "link restored",
     "swap_detector": "detector swapped",
     "fail_service": "service failed, restarted",
+    "set_activity": "users send otherwise",
+    "retrain": "training began",
+    "retrained": "service trained anew",
 }
 NEW_STATISTICS = (
     " Where the policy has batch normalisation, the statistics of a copied model are estimated anew on the training "
@@ -201,4 +204,10 @@ _TELL: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "restore_link": _restored,
     "swap_detector": lambda event: f"detects with {event['detector']} from burst {event['at_burst']} on",
     "fail_service": lambda event: f"before burst {event['at_burst']}; its requests were answered again",
+    "set_activity": lambda event: f"from burst {event['at_burst']} on; receivers are not told",
+    "retrain": lambda event: f"from burst {event['at_burst']} to {event['ready_at_burst']}, while it served",
+    "retrained": lambda event: (
+        f"detects with {event['detector']} from burst {event['at_burst']} on"
+        + (", and users were assigned new codebooks" if "codebook" in event else "")
+    ),
 }

@@ -144,12 +144,31 @@ class UplinkEvent(Section):
     at_burst: int = Field(ge=0, description="before this burst")
     swap_detector: SwapDetector | None = Field(None, description="another detector, while it serves")
     fail_service: FailService | None = Field(None, description="a process of the service is killed, and comes back")
+    set_activity: Activity | None = Field(None, description="users send otherwise from then on; no receiver is told")
 
     @model_validator(mode="after")
     def _one_thing(self) -> UplinkEvent:
-        if (self.swap_detector is None) == (self.fail_service is None):
-            raise ValueError("found none or both of swap_detector and fail_service; allowed: one of them")
+        things = [key for key in type(self).model_fields if key != "at_burst"]
+        found = [key for key in things if getattr(self, key) is not None]
+        if len(found) != 1:
+            raise ValueError(f"found {' and '.join(found) or 'none'}; allowed: one of {', '.join(things)}")
         return self
+
+    @property
+    def kind(self) -> str:
+        """The key that is set."""
+        return next(key for key in type(self).model_fields if key != "at_burst" and getattr(self, key) is not None)
+
+    @property
+    def service(self) -> str | None:
+        """Name of the service that it happens to, if it does to one."""
+        name: str | None = getattr(getattr(self, self.kind), "service", None)
+        return name
+
+    @property
+    def ready_after(self) -> int:
+        """Bursts from its beginning to its end."""
+        return 0
 
 
 class Uplink(Section):
@@ -191,6 +210,11 @@ class Uplink(Section):
     def silence(self) -> bool:
         """Whether stations must find out who is active: they decide for all users, also for those that are silent."""
         return self.problem != "mimo"
+
+    @property
+    def assigns(self) -> bool:
+        """Whether stations assign codebooks to users, which they send with."""
+        return False
 
     @property
     def by_number(self) -> bool:
@@ -247,12 +271,15 @@ class Uplink(Section):
                     ("services", index), f"found a second service '{name}'; allowed: names that differ (key name)"
                 )
         for index, event in enumerate(self.events):
-            key = "swap_detector" if event.swap_detector else "fail_service"
-            service = (event.swap_detector or event.fail_service).service  # type: ignore[union-attr]
-            if service not in names:
-                raise MisfitError(("events", index, key, "service"), f"found '{service}'; allowed: {', '.join(names)}")
+            if event.service is not None and event.service not in names:
+                where = ("events", index, event.kind, "service")
+                raise MisfitError(where, f"found '{event.service}'; allowed: {', '.join(names)}")
             if event.at_burst >= self.bursts:
                 raise MisfitError(
                     ("events", index, "at_burst"), f"found {event.at_burst}; allowed: below bursts, {self.bursts}"
                 )
+            if event.at_burst + event.ready_after >= self.bursts:
+                found = f"found {event.ready_after}, after burst {event.at_burst}"
+                where = ("events", index, event.kind, "ready_after")
+                raise MisfitError(where, f"{found}; allowed: ready before the end of {self.bursts} bursts")
         return self

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellfree_sim.scenario.schema import Scenario
-    from cellfree_sim.scenario.uplink import Service, Uplink
+    from cellfree_sim.scenario.uplink import Activity, Service, Uplink
 
 UNREADABLE = (
     *(OSError, ValueError, EOFError, RuntimeError, MemoryError),  # RuntimeError: encrypted, or packed in another way
@@ -28,7 +28,6 @@ UNREADABLE = (
 """What reading a damaged .npz may raise."""
 MOST_USERS = 4096
 """In a request: queues hold requests, and a scenario in which everybody is active must not take all memory."""
-TRACE = ("uplink", "activity", "trace")
 HARMLESS_EVENTS = ("fail_sbs", "fail_mbs")  # a process comes back; the network stays as it is
 
 
@@ -52,9 +51,10 @@ def check_uplink(scenario: Scenario) -> None:
             because=("uplink",),
         )
     users = scenario.network.users.count
-    if uplink.activity.by_user is not None and len(uplink.activity.by_user) > users:
-        found = f"found {len(uplink.activity.by_user)} values; allowed: at most one for each of {users} users"
-        raise MisfitError(("uplink", "activity", "by_user"), found, because=("network", "users", "count"))
+    _check_activity(uplink.activity, ("uplink", "activity"), users)
+    for index, happening in enumerate(uplink.events):
+        if happening.set_activity is not None:
+            _check_activity(happening.set_activity, ("uplink", "events", index, "set_activity"), users)
     try:
         uplink.check_fit(users, scenario.radio.subcarriers)
     except MisfitError as error:
@@ -62,8 +62,6 @@ def check_uplink(scenario: Scenario) -> None:
     _check_stations(scenario, uplink)
     _check_shares(scenario)
     _check_frames(scenario, uplink)
-    if uplink.activity.trace is not None:
-        _check_trace(uplink.activity.trace, users)
     if scenario.steps:
         _check_rest_for_training(scenario, uplink)
 
@@ -168,7 +166,15 @@ def _check_frames(scenario: Scenario, uplink: Uplink) -> None:
         )
 
 
-def _check_trace(path: Path, users: int) -> None:
+def _check_activity(activity: Activity, key: tuple[str | int, ...], users: int) -> None:
+    if activity.by_user is not None and len(activity.by_user) > users:
+        found = f"found {len(activity.by_user)} values; allowed: at most one for each of {users} users"
+        raise MisfitError((*key, "by_user"), found, because=("network", "users", "count"))
+    if activity.trace is not None:
+        _check_trace(activity.trace, (*key, "trace"), users)
+
+
+def _check_trace(path: Path, key: tuple[str | int, ...], users: int) -> None:
     """The shape of a trace, from its header: its content is read when it is needed."""
     from numpy.lib import format as npy
 
@@ -178,12 +184,12 @@ def _check_trace(path: Path, users: int) -> None:
             shape, _, dtype = read(file)
     except KeyError:
         wanted = f"allowed: .npz with `active`, bool [bursts, {users}]"
-        raise MisfitError(TRACE, f"{path}: found no array `active`; {wanted}") from None
+        raise MisfitError(key, f"{path}: found no array `active`; {wanted}") from None
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise MisfitError(TRACE, f"{path}: cannot be read as .npz: {reason}") from None
+        raise MisfitError(key, f"{path}: cannot be read as .npz: {reason}") from None
     if dtype.name != "bool" or len(shape) != 2 or shape[0] == 0 or shape[1] != users:
-        raise MisfitError(TRACE, f"{path}: found `active` {dtype} {[*shape]}; allowed: bool [bursts, {users}]")
+        raise MisfitError(key, f"{path}: found `active` {dtype} {[*shape]}; allowed: bool [bursts, {users}]")
 
 
 def _check_rest_for_training(scenario: Scenario, uplink: Uplink) -> None:

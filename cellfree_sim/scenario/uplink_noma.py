@@ -10,6 +10,7 @@ from pydantic import Field
 
 from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import CODEBOOKS, NOMA_DETECTORS
+from cellfree_sim.scenario.parts import Section
 from cellfree_sim.scenario.training import NomaTraining
 from cellfree_sim.scenario.uplink import Service, SwapDetector, Uplink, UplinkEvent
 
@@ -31,10 +32,29 @@ class NomaSwap(SwapDetector):
     detector: Annotated[Any, Choice(NOMA_DETECTORS)] = Field(description="what it detects with from then on")
 
 
+class Retrain(Section):
+    """A service learns of the users' activity as it is when the event happens, and goes on serving meanwhile.
+
+    A learned receiver is trained anew, as `uplink.training` says where that is for this receiver; if its codebook is
+    learned with it, users are assigned the new one, and all services are told of that.
+    """
+
+    service: str = Field(description="name of the service")
+    ready_after: int = Field(ge=1, le=10_000_000, description="bursts until it serves with what it has learned")
+
+
 class NomaEvent(UplinkEvent):
     """One thing that happens to a service, before burst number `at_burst` (from 0). Exactly one other key is set."""
 
     swap_detector: NomaSwap | None = Field(None, description="another detector, while it serves")
+    retrain: Retrain | None = Field(
+        None, description="a service is made ready for the users as they are now, while it serves"
+    )
+
+    @property
+    def ready_after(self) -> int:
+        """See `UplinkEvent.ready_after`."""
+        return self.retrain.ready_after if self.retrain is not None else 0
 
 
 class NomaUplink(Uplink):
@@ -57,6 +77,11 @@ class NomaUplink(Uplink):
         None,
         description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
     )
+
+    @property
+    def assigns(self) -> bool:
+        """See `Uplink.assigns`."""
+        return True
 
     @property
     def samples(self) -> int:

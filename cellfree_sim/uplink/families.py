@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.uplink.codebook import Codebook
 from cellfree_sim.uplink.mimo import MimoProblem
 from cellfree_sim.uplink.mmtc import MmtcProblem
 from cellfree_sim.uplink.noma import NomaProblem
@@ -16,7 +17,10 @@ _CLASSES: dict[str, type[Any]] = {"mimo": MimoProblem, "noma": NomaProblem, "mmt
 
 def described(problem: Problem) -> dict[str, Any]:
     """The family and the options of a problem, for `problem_of`."""
-    return {"family": problem.family, **problem.options()}
+    options = problem.options()
+    if isinstance(options.get("codebook"), Codebook):
+        options["codebook"] = options["codebook"].body()
+    return {"family": problem.family, **options}
 
 
 def problem_of(description: dict[str, Any]) -> Problem:
@@ -27,5 +31,7 @@ def problem_of(description: dict[str, Any]) -> Problem:
     True
     """
     options = dict(description)
+    if "codewords" in options.get("codebook", ()):
+        options["codebook"] = Codebook.from_body(options["codebook"])
     problem: Problem = _CLASSES[options.pop("family")](**options)
     return problem

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellfree_sim.scenario.schema import Scenario
-    from cellfree_sim.scenario.uplink import Uplink
+    from cellfree_sim.scenario.uplink import Activity, Uplink
 
 
 class Transmissions(NamedTuple):
@@ -80,9 +80,16 @@ def transmissions(scenario: Scenario, burst: int, members: range | None = None) 
     return Transmissions(users, _messages(scenario, burst, users))
 
 
-def activity_probabilities(scenario: Scenario, members: range) -> NDArray[np.float64]:
-    """Probability that each of `members` sends in a burst, float64 [members]."""
-    activity = section(scenario).activity
+def activity_at(uplink: Uplink, burst: int) -> Activity:
+    """Who sends in a burst, as the last event has it that changed that; -1: as it is before any event."""
+    changed = [event for event in uplink.events if event.set_activity is not None and event.at_burst <= burst]
+    last = max(changed, key=lambda event: event.at_burst, default=None)
+    return uplink.activity if last is None or last.set_activity is None else last.set_activity
+
+
+def activity_probabilities(scenario: Scenario, members: range, burst: int = -1) -> NDArray[np.float64]:
+    """Probability that each of `members` sends in a burst, float64 [members]; see `activity_at`."""
+    activity = activity_at(section(scenario), burst)
     mean = np.full(len(members), activity.probability)
     if activity.by_user is not None:
         mean = np.array(activity.by_user)[np.arange(members.start, members.stop) % len(activity.by_user)]
@@ -93,12 +100,12 @@ def activity_probabilities(scenario: Scenario, members: range) -> NDArray[np.flo
     return own
 
 
-def activity_prior(scenario: Scenario) -> NDArray[np.float64]:
-    """What receivers believe of how often each user sends, float64 [users]; of a trace, how often it does."""
-    users, activity = scenario.network.users.count, section(scenario).activity
+def activity_prior(scenario: Scenario, burst: int = -1) -> NDArray[np.float64]:
+    """How often each user sends as things are in a burst, float64 [users]; see `activity_at`."""
+    users, activity = scenario.network.users.count, activity_at(section(scenario), burst)
     if activity.trace is not None:
         return np.asarray(_read_trace(activity.trace, users).mean(axis=0))
-    return activity_probabilities(scenario, range(users))
+    return activity_probabilities(scenario, range(users), burst)
 
 
 def mean_active(scenario: Scenario) -> float:
@@ -111,13 +118,13 @@ def mean_active(scenario: Scenario) -> float:
 
 def _active(scenario: Scenario, burst: int, members: range) -> NDArray[np.int32]:
     """Numbers of the active users among `members`, int32 [I] ascending."""
-    trace = section(scenario).activity.trace
+    trace = activity_at(section(scenario), burst).trace
     if trace is not None:
         table = _read_trace(trace, scenario.network.users.count)
         active = table[burst % len(table), members.start : members.stop]
     else:
         draws = _uniform(seeds.stream(scenario.seed, "uplink", "activity", burst), members)
-        active = draws < activity_probabilities(scenario, members)
+        active = draws < activity_probabilities(scenario, members, burst)
     return (np.flatnonzero(active) + members.start).astype(np.int32)
 
 

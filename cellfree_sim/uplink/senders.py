@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from cellfree_sim.scenario.uplink_mimo import MimoUplink
-from cellfree_sim.scenario.uplink_noma import NomaUplink
 from cellfree_sim.uplink.constellations import qam_points
 from cellfree_sim.uplink.population import section
 
@@ -30,13 +29,31 @@ Where bursts name their codewords (`Uplink.by_number`), what each of them is mul
 def sender_of(scenario: Scenario) -> Sender:
     """What turns messages into codewords in a scenario with an `uplink`."""
     uplink = section(scenario)
-    if isinstance(uplink, NomaUplink):
-        from cellfree_sim.uplink.codewords import codebook_of
-
-        words = codebook_of(scenario).codewords
-        return lambda users, messages: words[users, messages]
+    if uplink.assigns:
+        return _unassigned
     if uplink.by_number:
         return lambda users, messages: np.ones((*messages.shape, 1), np.complex64)
     assert isinstance(uplink, MimoUplink)
     points = qam_points(uplink.constellation)
     return lambda users, messages: points[messages][:, :, None]
+
+
+def _unassigned(users: NDArray[np.int32], messages: NDArray[np.int64]) -> NDArray[np.complex64]:
+    raise AssertionError("users were assigned no codebooks")
+
+
+class Assigned:
+    """A sender of what its users were assigned.
+
+    Args:
+        first: number of the first of its users.
+        words: codewords complex64 [users, M, L].
+    """
+
+    def __init__(self, first: int, words: NDArray[np.complex64]) -> None:
+        self.words = words
+        self._first = first
+
+    def __call__(self, users: NDArray[np.int32], messages: NDArray[np.int64]) -> NDArray[np.complex64]:
+        """See `Sender`."""
+        return self.words[users - self._first, messages]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery
-from cellfree_sim.backhaul.messages import UplinkBurst
+from cellfree_sim.backhaul.messages import CodebookAssignment, UplinkBurst
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.uplink.population import (
     drop_of,
@@ -22,7 +22,7 @@ from cellfree_sim.uplink.population import (
     transmissions,
 )
 from cellfree_sim.uplink.power import amplitudes
-from cellfree_sim.uplink.senders import sender_of
+from cellfree_sim.uplink.senders import Assigned, Sender, sender_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class UserGroup:
         self._members = group_members(scenario, index)
         self._name = group_names(scenario)[index]
         self._stations = network.stations
-        self._codewords_of = sender_of(scenario)
+        self._codewords_of: Sender = sender_of(scenario)
         self._best_gains: NDArray[np.float32] | None = None
         paths = {station: (self._name, station) for station in self._stations}
         self._port = Port(self._name, scenario.name, paths, max_bytes=scenario.backhaul.max_frame_bytes)
@@ -67,6 +67,18 @@ class UserGroup:
         """
         self._best_gains = gains[:, :, self._members.start : self._members.stop].max(axis=0)
 
+    def assign(self, bundles: Sequence[bytes]) -> None:
+        """Take in codebooks, in bundles of the stations: what the users send from now on."""
+        for bundle in bundles:
+            for frame, arrival_s in Bundle.unpack(bundle):
+                header, message = self._port.receive(frame)
+                self._port.annotate(header, Delivery(arrival_s, 0.0, arrival_s - header.sent_s))
+                assert isinstance(message, CodebookAssignment)
+                if not isinstance(self._codewords_of, Assigned):
+                    shape = (len(self._members), *message.codebook.shape[1:])
+                    self._codewords_of = Assigned(self._members.start, np.zeros(shape, np.complex64))
+                self._codewords_of.words[message.users - self._members.start] = message.codebook
+
     def bursts(self, first: int, last: int) -> dict[str, bytes]:
         """Bundles with the frames of the bursts `first` to `last` - 1, one for each station of the roster."""
         bundles = {station: Bundle() for station in self._stations}
@@ -76,12 +88,15 @@ class UserGroup:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""
-        return {"port": self._port.state()}
+        assigned = self._codewords_of.words if isinstance(self._codewords_of, Assigned) else None
+        return {"port": self._port.state(), "assigned": assigned}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave (after `tune`); the book begins anew."""
         self._port.ledger.drain()
         self._port.restore(state["port"])
+        if state["assigned"] is not None:
+            self._codewords_of = Assigned(self._members.start, state["assigned"].copy())
 
     def drain_ledger(self) -> bytes:
         """The group's book since the last call."""

@@ -10,6 +10,7 @@ alone, not on where windows are cut, and not on the engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -28,9 +29,11 @@ from cellfree_sim.uplink.users import UserGroup
 
 if TYPE_CHECKING:
     from cellfree_sim.detection.detector import DetectorOptions
+    from cellfree_sim.detection.serving.changes import Change
     from cellfree_sim.detection.serving.service import Services
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario.training import DetectorTraining
     from cellfree_sim.uplink.problem import Problem
 
 WINDOW = 16
@@ -95,6 +98,20 @@ class Uplink(Protocol):
         """
         ...
 
+    def change(self, change: Change) -> None:
+        """Let something else hold for a service from burst `done` on; users get their codebooks where those change.
+
+        Raises:
+            UserError: the detector cannot serve what it is for.
+        """
+        ...
+
+    def train(self, training: DetectorTraining, seed: int, name: str) -> Callable[[], bytes]:
+        """Begin to train a detector beside the bursts, where there are other processes for it; returns what waits for
+        its file (`TrainedDetector.to_bytes`), which is the same wherever it is made.
+        """
+        ...
+
     def fail(self, service: str, station: str | None = None) -> None:
         """Kill a process of a service (at all its stations by default); it comes back, and nothing is lost.
 
@@ -135,6 +152,16 @@ def service_problem(scenario: Scenario, service: str) -> Problem:
     uplink = section(scenario)
     chosen = uplink.services[uplink.service_names.index(service)]
     return reception_of(scenario, build_network(scenario)).problem(chosen)
+
+
+def trained_bytes(training: DetectorTraining, seed: int, name: str) -> bytes:
+    """The file of a detector that is trained here, on one torch thread."""
+    from cellfree_sim.detection.learned.trainer import DetectorTrainer
+
+    with one_torch_thread():
+        trainer = DetectorTrainer(training, seed=seed)
+        trainer.run()
+    return trainer.trained(name=name).to_bytes()
 
 
 def check_swaps(scenario: Scenario) -> None:
@@ -206,6 +233,8 @@ class InlineUplink:
         self._fusion.tune(gains)
         if state is not None:
             self.load_states(state)
+        elif section(self._scenario).assigns:
+            self._assign()
 
     def advance(self, until: int, on_rows: Callable[[Rows], None], should_hold: Callable[[], bool] = never) -> int:
         """See `Uplink.advance`."""
@@ -251,6 +280,18 @@ class InlineUplink:
             receiver.swap(service, detector)
         self._fusion.swap(service, detector)
 
+    def change(self, change: Change) -> None:
+        """See `Uplink.change`."""
+        for receiver in self._receivers.values():
+            receiver.change(change)
+        self._fusion.change(change)
+        if change.codebook is not None:
+            self._assign()
+
+    def train(self, training: DetectorTraining, seed: int, name: str) -> Callable[[], bytes]:
+        """See `Uplink.train`: when it is waited for."""
+        return partial(trained_bytes, training, seed, name)
+
     def fail(self, service: str, station: str | None = None) -> None:
         """See `Uplink.fail`: services have no processes here, so that nothing is lost and nothing has to come back."""
         hosts = self._hosts(service)
@@ -262,6 +303,12 @@ class InlineUplink:
 
     def close(self) -> None:
         """Nothing to end: the roles go with this object."""
+
+    def _assign(self) -> None:
+        """Let users know what they send from the next burst on."""
+        bundles = [receiver.assign(self._done) for receiver in self._receivers.values()]
+        for group in self._groups:
+            group.assign([each[group.name] for each in bundles])
 
     def _hosts(self, service: str) -> list[str]:
         """Where a service is; UserError where there is none of this name."""

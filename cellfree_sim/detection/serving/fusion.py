@@ -28,6 +28,7 @@ from cellfree_sim.backhaul.link import LinkSimulator, Parcel
 from cellfree_sim.backhaul.messages import DetectionResult, ReceivedSignal, SoftDecision
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.detection.serving.cases import Case
+from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.queue import BatchingQueue
 from cellfree_sim.detection.serving.receiver import (
     FIRST_SEQUENCE,
@@ -203,9 +204,19 @@ class Fusion:
         """Let a service detect with another detector from now on; for those at the stations, it is only noted."""
         index = self._names.index(service)
         if index in self._queues:
-            self._services.swap(service, detector)
+            self._services.swap(self._reception.model(index), detector)
             self._warned.discard((index, self._network.mbs))
         self._detectors[index] = detector
+
+    def change(self, change: Change) -> None:
+        """Let something else hold for a service, or for all, from a burst on that was not closed yet."""
+        self._reception.changes.append(change)
+        self._detectors[self._names.index(change.service)] = change.detector
+        for index in self._queues:
+            if change.codebook is not None or self._names[index] == change.service:
+                problem = self._reception.problem_at(self._uplink.services[index], change.burst)
+                self._services.add(self._reception.model(index), self._detectors[index], problem)
+                self._warned.discard((index, self._network.mbs))
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""
@@ -214,6 +225,7 @@ class Fusion:
             "links": [[each.state(), each.journeys()] for each in (self._up, self._down)],
             "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
             "detectors": {index: each.model_dump(mode="json") for index, each in self._detectors.items()},
+            "changes": [change.packed() for change in self._reception.changes],
             "coming": [[station, report.packed(), frame] for station, report, frame in self._coming],
             "frames": [[list(tag), frame] for tag, frame in self._frames.items()],
             "results": [[list(tag), frame] for tag, frame in self._results.items()],
@@ -232,6 +244,9 @@ class Fusion:
         for links, (free, journeys) in zip((self._up, self._down), state["links"], strict=True):
             links.restore(free)
             links.resume(journeys)
+        self._reception.changes.clear()
+        for values in state["changes"]:
+            self.change(Change.unpacked(self._uplink.problem, values))
         for index, options in state["detectors"].items():
             detector = detector_of(self._uplink, options)
             if detector != self._detectors[index]:
@@ -365,7 +380,7 @@ class Fusion:
         decisions = []
         for index, queue in self._queues.items():
             for batch in queue.run(until_s):
-                for answer in answered(self._reception, self._services, self._names[index], batch):
+                for answer in answered(self._reception, self._services, index, batch):
                     decisions += self._concluded(self._cases[answer.request.burst, index], answer)
         return decisions
 
@@ -480,5 +495,5 @@ class Fusion:
         return float(self._uplink.services[index].mec_share * self._flop_per_s)
 
     def _work_s(self, index: int, batch: Sequence[Request]) -> float:
-        flops = sum(flops_of(self._reception, self._services, self._names[index], request) for request in batch)
+        flops = sum(flops_of(self._reception, self._services, index, request) for request in batch)
         return flops / self._share_of_flop_per_s(index)

@@ -24,8 +24,9 @@ import numpy as np
 
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery
-from cellfree_sim.backhaul.messages import DetectionResult, SoftDecision, UplinkBurst
+from cellfree_sim.backhaul.messages import CodebookAssignment, DetectionResult, SoftDecision, UplinkBurst
 from cellfree_sim.backhaul.port import Port
+from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.queue import BatchingQueue
 from cellfree_sim.detection.serving.receptions import Heard, reception_of
 from cellfree_sim.detection.serving.reports import Report
@@ -34,7 +35,15 @@ from cellfree_sim.results.state import pack_state
 from cellfree_sim.scenario.extensions import detectors_of
 from cellfree_sim.scenario.uplink_checks import MOST_USERS, uplink_link_share
 from cellfree_sim.uplink.geometry import serving, uplink_channels
-from cellfree_sim.uplink.population import drop_of, heard_at_s, section, transmissions
+from cellfree_sim.uplink.population import (
+    drop_of,
+    group_members,
+    group_names,
+    heard_at_s,
+    section,
+    sent_at_s,
+    transmissions,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,10 +93,11 @@ class Receiver:
         self._reception = reception_of(scenario, network)
         self._place = network.stations.index(station)
         path = network.path(station, network.mbs)
+        self._groups = group_names(scenario)
         self._port = Port(
             station,
             scenario.name,
-            {network.mbs: path},
+            {network.mbs: path, **{group: (station, group) for group in self._groups}},
             precision=scenario.backhaul.precision,
             max_bytes=scenario.backhaul.max_frame_bytes,
         )
@@ -141,7 +151,7 @@ class Receiver:
                 self._serve(self._superposed(burst, heard.pop(burst, [])), frames)
             for index, queue in self._queues.items():
                 for batch in queue.run(horizon_s(self._scenario, burst + 1)):
-                    for answer in answered(self._reception, self._services, self._names[index], batch):
+                    for answer in answered(self._reception, self._services, index, batch):
                         self._conclude(index, answer, frames)
         reports, self._reports = self._reports, []
         return pack_state({"frames": frames.pack(), "reports": [report.packed() for report in reports]})
@@ -159,9 +169,43 @@ class Receiver:
         """Let a service detect with another detector: all requests not yet in a batch. Nothing where it is not here."""
         index = self._names.index(service)
         if index in self._queues:
-            self._services.swap(service, detector)
+            self._services.swap(self._reception.model(index), detector)
             self._detectors[index] = detector
             self._warned.discard(index)
+
+    def change(self, change: Change) -> None:
+        """Let something else hold for a service, or for all, from a burst on that was not received yet."""
+        self._reception.changes.append(change)
+        for index in self._queues:
+            if self._names[index] == change.service:
+                self._detectors[index] = change.detector
+            elif change.codebook is None:
+                continue
+            problem = self._reception.problem_at(self._here[index], change.burst)
+            self._services.add(self._reception.model(index), self._detectors[index], problem)
+            self._warned.discard(index)
+
+    def assign(self, burst: int) -> dict[str, bytes]:
+        """Bundles for all groups with the codebooks, from a burst on, of the users whose best station this is.
+
+        They are control, sent when the burst begins; no time is modelled for them.
+        """
+        assert self._gains is not None, "tune comes first"
+        mine = serving(self._gains[:, drop_of(self._uplink, burst)], 1)[self._place]
+        words, now_s = self._reception.codewords(burst), sent_at_s(self._uplink, burst)
+        bundles = {}
+        for index, name in enumerate(self._groups):
+            members, bundle = group_members(self._scenario, index), Bundle()
+            users = (np.flatnonzero(mine[members.start : members.stop]) + members.start).astype(np.int32)
+            if len(users):
+                message = CodebookAssignment(np.ascontiguousarray(words[users]), users)
+                header, frame = self._port.post(
+                    message, name, phase="uplink", step=burst, now_s=now_s, precision="float32"
+                )
+                self._port.annotate(header, Delivery(now_s, 0.0, 0.0))
+                bundle.add(frame, now_s)
+            bundles[name] = bundle.pack()
+        return bundles
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold: queues with their requests, port, detectors."""
@@ -169,6 +213,7 @@ class Receiver:
             "port": self._port.state(),
             "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
             "detectors": {index: self._detectors[index].model_dump(mode="json") for index in self._queues},
+            "changes": [change.packed() for change in self._reception.changes],
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -176,11 +221,14 @@ class Receiver:
         self._port.ledger.drain()
         self._port.restore(state["port"])
         self._reports = []
+        self._reception.changes.clear()
+        for values in state["changes"]:
+            self.change(Change.unpacked(self._uplink.problem, values))
         for index, queue in self._queues.items():
             restore_queue(queue, state["queues"][index])
             detector = detector_of(self._uplink, state["detectors"][index])
             if detector != self._detectors[index]:
-                self._services.swap(self._names[index], detector)
+                self._services.swap(self._reception.model(index), detector)
                 self._detectors[index] = detector
 
     def drain_ledger(self) -> bytes:
@@ -284,10 +332,7 @@ class Receiver:
         self._reports.append(report)
 
     def _work_s(self, index: int, flop_per_s: float, batch: Sequence[Request]) -> float:
-        return (
-            sum(flops_of(self._reception, self._services, self._names[index], request) for request in batch)
-            / flop_per_s
-        )
+        return sum(flops_of(self._reception, self._services, index, request) for request in batch) / flop_per_s
 
 
 def horizon_s(scenario: Scenario, burst: int) -> float:

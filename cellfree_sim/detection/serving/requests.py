@@ -78,28 +78,29 @@ class Answer(NamedTuple):
         return self.request.at_s + self.queue_s + self.compute_s
 
 
-def flops_of(reception: Reception, services: Services, service: str, request: Request) -> float:
+def flops_of(reception: Reception, services: Services, service: int, request: Request) -> float:
     """Operations that a request takes; none for one that the service cannot serve, which is refused in its batch."""
     try:
-        return services.flops(service, len(request.y), *reception.sizes(request))
+        return services.flops(reception.model(service, request.burst), len(request.y), *reception.sizes(request))
     except DetectorError:
         return 0.0
 
 
-def answered(reception: Reception, services: Services, service: str, batch: Formed[Request]) -> list[Answer]:
-    """The answers to the requests of a batch, in their order.
+def answered(reception: Reception, services: Services, service: int, batch: Formed[Request]) -> list[Answer]:
+    """The answers to the requests of a batch, in their order; `service` is the index of the service.
 
-    Requests with as many antennas and users are detected together. Where the detector refuses them each is asked alone,
-    so that one that cannot be served takes no other along.
+    Requests for one model with as many antennas and users are detected together. Where the detector refuses them
+    each is asked alone, so that one that cannot be served takes no other along.
     """
-    alike: dict[tuple[int, ...], list[int]] = {}
+    alike: dict[tuple[str | int, ...], list[int]] = {}
     for index, request in enumerate(batch.items):
-        alike.setdefault((*request.y.shape, *request.h.shape), []).append(index)
+        key = (reception.model(service, request.burst), *request.y.shape, *request.h.shape)
+        alike.setdefault(key, []).append(index)
     found: dict[int, NDArray[np.float32] | str] = {}
-    for indices in alike.values():
+    for (model, *_), indices in alike.items():
         for part in _parts(indices, batch.items[indices[0]]):
             requests = [batch.items[index] for index in part]
-            found.update(zip(part, _detected(reception, services, service, requests), strict=True))
+            found.update(zip(part, _detected(reception, services, str(model), requests), strict=True))
     answers = []
     for index, request in enumerate(batch.items):
         queue_s, compute_s = batch.begun_s - request.at_s, batch.ended_s - batch.begun_s

@@ -59,6 +59,14 @@ class Services(Protocol):
         """
         ...
 
+    def add(self, model: str, detector: DetectorOptions, problem: Problem) -> None:
+        """Let a service serve one more model, ``<service>@<burst>``, beside those that it has.
+
+        Raises:
+            DetectorError: the detector cannot serve the problem.
+        """
+        ...
+
 
 class DetectionService:
     """One detector with its device, for requests of any number of slots, antennas and users of one constellation.
@@ -96,6 +104,11 @@ noise_variance [3]; expected y [S, R], h [S, R, N], noise_variance [S]
     def options(self) -> DetectorOptions:
         """The detector that it detects with now."""
         return self._ready.options
+
+    @property
+    def problem(self) -> Problem:
+        """What it is made for."""
+        return self._problem
 
     def detect(
         self,
@@ -169,6 +182,7 @@ class LocalServices:
         *,
         device: str = "cpu",
     ) -> None:
+        self._device = device
         self._services = {
             name: DetectionService(
                 name, options, problem[name] if isinstance(problem, Mapping) else problem, device=device
@@ -189,6 +203,12 @@ class LocalServices:
     def swap(self, service: str, detector: DetectorOptions) -> None:
         """See `Services.swap`."""
         self._named(service).swap(detector)
+
+    def add(self, model: str, detector: DetectorOptions, problem: Problem) -> None:
+        """See `Services.add`; whoever asks for what is there already changes nothing."""
+        found = self._services.get(model)
+        if found is None or (found.options, found.problem) != (detector, problem):
+            self._services[model] = DetectionService(model, detector, problem, device=self._device)
 
     def _named(self, service: str) -> DetectionService:
         try:

@@ -25,6 +25,9 @@ LANES = {  # name: marker, colour, filled
     "link restored": ("o", style.BLUE, False),
     "service swapped": ("D", style.ORANGE, True),
     "service failed": ("s", style.SKY, True),
+    "activity changed": ("v", style.GREY, True),
+    "training began": ("<", style.PURPLE, True),
+    "service trained anew": (">", style.PURPLE, True),
 }
 LANE_OF = {
     "inject_sbs": "injected",
@@ -36,6 +39,9 @@ LANE_OF = {
     "restore_link": "link restored",
     "swap_detector": "service swapped",
     "fail_service": "service failed",
+    "set_activity": "activity changed",
+    "retrain": "training began",
+    "retrained": "service trained anew",
 }
 LABEL_PT = 5.5
 NAMES_IN_A_LABEL = 2

@@ -23,6 +23,12 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PART_NAMES = {"queue_s": "queue", "compute_s": "compute", "backhaul_s": "backhaul"}
 PART_COLOURS = {"queue_s": style.VERMILION, "compute_s": style.BLUE, "backhaul_s": style.ORANGE}
 LEGEND_ROW_IN = 0.16
+EVENT_WORDS = {
+    "swap_detector": "{service} → {detector}",
+    "fail_service": "{service} fails",
+    "set_activity": "activity changes",
+    "retrained": "{service} retrained",
+}
 POINTS = 30
 LOG_FROM = 30.0  # ratio of the longest latency to the shortest, from which a logarithmic axis shows more
 
@@ -235,9 +241,10 @@ def _mark_events(run: RunData, upper: Axes, lower: Axes) -> None:
     """A thin line where something happened to a service, named above."""
     events: dict[int, list[str]] = {}
     for event in run.happened:
-        if event["event"] in ("swap_detector", "fail_service"):
-            what = f"→ {event['detector']}" if event["event"] == "swap_detector" else "fails"
-            events.setdefault(int(event["at_burst"]), []).append(f"{event['service']} {what}")
+        words = EVENT_WORDS.get(event["event"])
+        if words is not None:
+            text = words.format(**{"service": "", "detector": "", **event})
+            events.setdefault(int(event["at_burst"]), []).append(text)
     for row, (burst, texts) in enumerate(sorted(events.items())):
         for axes in (upper, lower):
             axes.axvline(burst, color=style.GREY, linewidth=0.7, zorder=0.5)

@@ -49,6 +49,19 @@ REFUSED = {
         "by_user",
         "found 2 values; allowed: at most one for each of 1 users",
     ),
+    "uplink: {events: [{at_burst: 1, set_activity: {by_user: [0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]}}]}": (
+        "set_activity",
+        "found 11 values; allowed: at most one for each of 10 users",
+    ),
+    "uplink: {events: [{at_burst: 1}]}": ("events", "found none; allowed: one of swap_detector, fail_service, set_"),
+    "uplink: {problem: noma, events: [{at_burst: 90, retrain: {service: kbest-local, ready_after: 10}}]}": (
+        "ready_after",
+        "found 10, after burst 90; allowed: ready before the end of 100 bursts",
+    ),
+    "uplink: {problem: noma, events: [{at_burst: 9, retrain: {service: ep, ready_after: 10}}]}": (
+        "service",
+        "found 'ep'; allowed: kbest-local",
+    ),
     "uplink: {problem: noma, rates: [1, 2]}": ("rates", "found 2 values; allowed: one, or one for each of 10 users"),
     "uplink: {problem: noma, fading: selective, resources: 5}\nradio: {subcarriers: 4}": (
         "fading",

@@ -22,6 +22,7 @@ from cellfree_sim.uplink.power import amplitudes, noise_mw
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellfree_sim.detection.serving.changes import Change
     from cellfree_sim.network import Network
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.scenario.uplink import Service
@@ -54,6 +55,25 @@ class Reception(ABC):
         self.scenario = scenario
         self.network = network
         self.uplink = section(scenario)
+        self.changes: list[Change] = []
+
+    def model(self, service: int, burst: int | None = None) -> str:
+        """Name of the model that serves requests of a burst, by the index of the service; without a burst, the last."""
+        name = self.uplink.service_names[service]
+        told = [
+            change.burst
+            for change in self.changes
+            if (burst is None or change.burst <= burst) and (change.service == name or change.codebook is not None)
+        ]
+        return f"{name}@{max(told)}" if told else name
+
+    def problem_at(self, service: Service, burst: int) -> Problem:
+        """What the model is made for that serves requests of a burst."""
+        return self.problem(service)
+
+    def codewords(self, burst: int) -> NDArray[np.complex64]:
+        """What all users send for their messages from a burst on, complex64 [N, M, L], where they are assigned that."""
+        raise NotImplementedError
 
     def gains(self, station: str, channels: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Path gains of a station to all users [drops, users], from its channels [drops, T, users]: those by which
@@ -131,14 +151,14 @@ class Reception(ABC):
             place = np.searchsorted(users, part.users)
             total[:, place] += part.log_probabilities
             told[place] += 1
-        prior = self.log_prior(users)
+        prior = self.log_prior(users, burst, service)
         if prior is not None:
             possible = np.isfinite(prior)  # on the wire, what is impossible is only improbable
             total -= ((told - 1)[:, None] * np.where(possible, prior, 0)).astype(np.float32)
             total[:, ~possible] = -np.inf
         return users, total
 
-    def log_prior(self, users: NDArray[np.int32]) -> NDArray[np.float64] | None:
+    def log_prior(self, users: NDArray[np.int32], burst: int, service: Service) -> NDArray[np.float64] | None:
         """Log-probabilities of the messages of users, before anything is received [N, M]; None where all are alike."""
         return None
 

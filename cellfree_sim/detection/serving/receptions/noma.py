@@ -6,7 +6,6 @@ Shape letters: S slots, T antennas of a station, K resources, R = T K samples of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +35,7 @@ class Reception(base.Reception):
         super().__init__(scenario, network)
         assert isinstance(self.uplink, NomaUplink)
         self._resources = self.uplink.resources
+        self._log_priors: dict[str, NDArray[np.float64]] = {}
         self._facts = {
             "codebook": self.uplink.codebook.name,
             "resources": self._resources,
@@ -48,6 +48,23 @@ class Reception(base.Reception):
         if service.cooperation == "centralized":
             antennas *= len(self.scenario.station_names) if service.stations == "all" else len(service.stations)
         return noma_problem(self.scenario, antennas)
+
+    def problem_at(self, service: Service, burst: int) -> NomaProblem:
+        """See `base.Reception.problem_at`: codebook and activity are those that it was told of."""
+        name = self.uplink.service_names[self.uplink.services.index(service)]
+        told = [change for change in self.changes if change.burst <= burst]
+        problem = self.problem(service)
+        own = [change.activity for change in told if change.service == name]
+        books = [change.codebook for change in told if change.codebook is not None]
+        if own or books:  # the codebook as such: with another activity, its design might be another one
+            activity = own[-1] if own else problem.activity
+            problem = problem.changed(codebook=books[-1] if books else problem.book, activity=activity)
+        return problem
+
+    def codewords(self, burst: int) -> NDArray[np.complex64]:
+        """See `base.Reception.codewords`."""
+        problem = self.problem_at(self.uplink.services[0], burst)
+        return problem.book.scaled(float(self._resources)).codewords
 
     def superposed(
         self,
@@ -112,15 +129,13 @@ class Reception(base.Reception):
         y = np.stack([each.y for each in requests]) / np.sqrt(energy)[:, None, None]
         return y.reshape(-1, h.shape[2]), h / np.sqrt(power)[:, None, None], (1 / energy).astype(np.float32)
 
-    def log_prior(self, users: NDArray[np.int32]) -> NDArray[np.float64] | None:
+    def log_prior(self, users: NDArray[np.int32], burst: int, service: Service) -> NDArray[np.float64] | None:
         """See `base.Reception.log_prior`."""
-        return self._log_prior[users]
+        key = self.model(self.uplink.services.index(service), burst)
+        if key not in self._log_priors:
+            self._log_priors[key] = self.problem_at(service, burst).log_prior.double().numpy()
+        return self._log_priors[key][users]
 
     def facts(self) -> dict[str, Any]:
         """See `base.Reception.facts`."""
         return self._facts
-
-    @cached_property
-    def _log_prior(self) -> NDArray[np.float64]:
-        prior: NDArray[np.float64] = noma_problem(self.scenario).log_prior.double().numpy()
-        return prior
