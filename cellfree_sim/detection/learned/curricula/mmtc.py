@@ -15,8 +15,8 @@ KEYS = (
     *("positions", "power", "power_dbm", "stations", "ring_km"),
 )
 """Options of the problem that a training section has."""
-ALIKE = ("bits", "gains")
-"""What a shipped network must have been trained with in order to be taken unasked."""
+TRAINED_WITH = {"known": ("known",), "estimated": ("estimated", "unknown", "known"), "unknown": ("unknown",)}
+"""Gains that a network must have been trained with to be taken unasked, best first, by those of the receiver."""
 NUMBERS_IN_A_BATCH = 2**18
 """Frames times the numbers of all pilots, in a batch of a training that nobody described."""
 NEAR = {"devices": 2.0, "pilot_length": 1.25, "antennas": 2.0, "activity": 2.0}
@@ -45,7 +45,9 @@ class Curriculum(base.Curriculum[MmtcTraining, MmtcProblem]):
     def misfit(self, problem: MmtcProblem) -> str | None:
         """See `base.Curriculum.misfit`. Sizes that do not shape the weights may differ a little."""
         made = self.training
-        for key in (*ALIKE, *sorted(made.detector.sizes)):
+        if made.gains not in TRAINED_WITH[problem.gains]:
+            return f"found gains {problem.gains}; allowed: {made.gains}"
+        for key in ("bits", *sorted(made.detector.sizes)):
             found, expected = getattr(problem, key), getattr(made, key)
             if found != expected:
                 return f"found {key} {found}; allowed: {expected}"
@@ -67,7 +69,8 @@ class Curriculum(base.Curriculum[MmtcTraining, MmtcProblem]):
         """See `base.Curriculum.distance`."""
         made = self.training
         sizes = ("pilot_length", "antennas", "devices", "activity")
-        return tuple(abs(1 - _mean(getattr(problem, key)) / getattr(made, key)) for key in sizes)
+        rank = TRAINED_WITH[problem.gains].index(made.gains)
+        return (rank, *(abs(1 - _mean(getattr(problem, key)) / getattr(made, key)) for key in sizes))
 
     def facts(self) -> dict[str, str]:
         """See `base.Curriculum.facts`."""

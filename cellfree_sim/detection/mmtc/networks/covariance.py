@@ -116,21 +116,21 @@ class Frames:
         self.y = scaled.reshape(*y.shape[:2], stations, -1).movedim(2, 1).to(kind)  # [S, B, L, M]
         self.gains = gains.to(self.real).unsqueeze(3)  # [S, B, N, 1, K]
         self.pilots = net.pilots.to(kind)  # [L, N, Q]
-        self.log_weights = log_weights.to(self.real)
+        self.log_weights = log_weights.to(self.real).unsqueeze(3)
         prior = net.prior.to(self.real)
         self.log_odds = (prior.log() - torch.log1p(-prior * self.pilots.shape[2])).unsqueeze(-1)
 
     @property
     def mean_gains(self) -> Tensor:
         """Mean gains before anything was received, [S, B, N]."""
-        mean: Tensor = (self.gains.squeeze(3) * self.log_weights.exp()).sum(dim=-1)
+        mean: Tensor = (self.gains * self.log_weights.exp()).sum(dim=(3, 4))
         return mean
 
     def some(self, index: Tensor) -> Frames:
         """The frames with the numbers `index`."""
         part = object.__new__(Frames)
         part.__dict__.update(self.__dict__)
-        part.y, part.gains = self.y[index], self.gains[index]
+        part.y, part.gains, part.log_weights = self.y[index], self.gains[index], self.log_weights[index]
         return part
 
     def weighed(self, power: Tensor, temperature: Tensor | float, log_prior: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,8 @@
 """What a receiver believes of the large-scale gains: a few values of each, with their probabilities.
 
 Known gains are one value each. Of an estimated one the receiver knows the spread of the error in dB: Gauss-Hermite
-points around the estimate. Of an unknown one it knows the cell: quantiles of the gains of devices dropped there.
+points around the estimate, each as probable as such a place in the cell. Of an unknown one it knows the cell alone:
+quantiles of the gains of devices dropped there. What it believes of the gains to several stations is independent.
 
 Shape letters: S frames, N devices, B stations, K values.
 """
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from cellfree_sim.uplink.mmtc import MmtcProblem
 
 QUANTILES = 32
-HERMITE = 7
+HERMITE = 9
+OUTSIDE = -10.0
+"""Log-probability of a gain that no place in the cell has, over that of others."""
+TINY = 1e-20
 _DROPS = 50_000
 
 
@@ -40,7 +44,7 @@ class GainBelief:
         self._cell = (problem.stations, problem.ring_km, problem.radii_km)
 
     def __call__(self, h: Tensor | None, noise_variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Values over the noise float32 [S, B, N, K], and log-probabilities [K].
+        """Values over the noise and their log-probabilities, float32 [S, B, N, K] each.
 
         Args:
             h: gains that the receiver was given, [S, N] or [S, N, B]; None where it has none.
@@ -50,13 +54,23 @@ class GainBelief:
         if h is None:
             values = (self._edge * unknown_gains(*self._cell)).to(noise_variance)
             even = torch.full_like(values, 1 / len(values))
-            return values.expand(frames, self.stations, self.devices, -1), even.log()
+            shape = (frames, self.stations, self.devices, -1)
+            return values.expand(shape), even.log().expand(shape)
         given = h.reshape(frames, self.devices, self.stations).transpose(1, 2) / noise_variance.reshape(-1, 1, 1)
         if not self._error_db:
-            return given.unsqueeze(-1), given.new_zeros(1)
+            return given.unsqueeze(-1), torch.zeros_like(given).unsqueeze(-1)
         points, masses = np.polynomial.hermite_e.hermegauss(HERMITE)
-        errors = torch.from_numpy(10 ** (self._error_db * points / 10)).to(given)
-        return given.unsqueeze(-1) * errors, torch.from_numpy(np.log(masses / masses.sum())).to(given)
+        values = given.unsqueeze(-1) * torch.from_numpy(10 ** (self._error_db * points / 10)).to(given)
+        return values, (torch.from_numpy(np.log(masses)).to(given) + self._law(values)).log_softmax(dim=-1)
+
+    def _law(self, values: Tensor) -> Tensor:
+        """Log-density of gains in dB but for a constant: that of the logarithm of a distance that is uniform."""
+        stations, _, (least, most) = self._cell
+        distance = (values / self._edge).clamp_min(TINY).pow(-1 / 3.67)
+        law = distance.log()
+        if stations > 1:
+            return law
+        return law + OUTSIDE * ((distance < least / most) | (distance > 1)).to(law)
 
 
 @functools.lru_cache(maxsize=8)

@@ -80,7 +80,7 @@ class MessagePassingNet(nn.Module):
         """Scores [S, N, 1 + Q] of each layer, the first entry that of silence."""
         pilots = self._on(y.device)
         values, log_weights = self.belief(h, noise_variance)
-        gains = values.unsqueeze(3)  # [S, B, N, 1, K]
+        gains, log_weights = values.unsqueeze(3), log_weights.unsqueeze(3)  # [S, B, N, 1, K]
         received = (y / noise_variance.sqrt().reshape(-1, 1, 1)).mT.reshape(
             len(y), self.belief.stations, -1, pilots.length
         )
@@ -106,20 +106,18 @@ class MessagePassingNet(nn.Module):
         noise = variance[..., None, None, None]
         shrink = gains / (gains + noise)
         pull = layer.temperature * shrink / noise
-        ratios = (energy.unsqueeze(-1) * pull - layer.temperature * self.antennas * torch.log1p(gains / noise)).sum(
-            dim=1
-        )
-        joint = ratios + log_weights  # [S, N, Q, K]
-        evidence = joint.logsumexp(dim=-1) + self.log_odds.unsqueeze(-1) + layer.log_prior
+        ratios = energy.unsqueeze(-1) * pull - layer.temperature * self.antennas * torch.log1p(gains / noise)
+        joint = ratios + log_weights  # [S, B, N, Q, K]
+        evidence = joint.logsumexp(dim=-1).sum(dim=1) + self.log_odds.unsqueeze(-1) + layer.log_prior
         scores = torch.cat([torch.zeros_like(evidence[..., :1]), evidence], dim=-1)
-        chance = scores.softmax(dim=-1)[..., 1:]
+        chance = scores.softmax(dim=-1)[..., 1:].unsqueeze(1)
         if joint.shape[-1] == 1:
-            weight = chance.unsqueeze(1) * shrink.squeeze(-1)
-            return scores, weight, weight * (1 - chance).unsqueeze(1) * pull.squeeze(-1)
-        share = (joint.softmax(dim=-1) * chance.unsqueeze(-1)).unsqueeze(1)
-        weight = (share * shrink).sum(dim=-1)
-        slope = (share * shrink * pull).sum(dim=-1) - weight * (share * pull).sum(dim=-1)
-        return scores, weight, slope
+            weight = chance * shrink.squeeze(-1)
+            return scores, weight, weight * (1 - chance) * pull.squeeze(-1)
+        share = joint.softmax(dim=-1)
+        mean_shrink, mean_pull = (share * shrink).sum(dim=-1), (share * pull).sum(dim=-1)
+        together = (share * shrink * pull).sum(dim=-1)
+        return scores, chance * mean_shrink, chance * (together - chance * mean_shrink * mean_pull)
 
     def _layers(self) -> list[Scalars]:
         values = {name: self.scalars[name] for name in STARTS}

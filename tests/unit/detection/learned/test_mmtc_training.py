@@ -174,3 +174,14 @@ def test_what_nobody_described_is_trained_on_the_problem_itself(detector):
     assert curriculum.problem() == problem.changed(activity=curriculum.training.activity)
     assert curriculum.makes(options, problem) and not curriculum.makes(options, problem.changed(bits=2))
     assert not curriculum.makes(options.model_copy(update={"name": "other"}), problem)
+
+
+def test_estimated_gains_are_served_by_a_network_that_knew_none():
+    problem = MmtcProblem(gains="estimated", gain_error_db=1.0)
+    options = MMTC_DETECTORS.create("cov-net")
+    assert files.chosen(options, problem).name == "mmtc-unknown"
+    assert files.chosen(options, problem.changed(gains="known", gain_error_db=0.0)).name == "mmtc-cov"
+    assert files.chosen(options, problem.changed(gains="known", gain_error_db=0.0, stations=4)).name == "mmtc-cov"
+    assert files.chosen(MMTC_DETECTORS.create("amp-net"), problem).name == "mmtc-amp"
+    for changes, name in (({"pilot_length": 20}, "mmtc-short"), ({"pilot_length": 20, "bits": 2}, "mmtc-hard")):
+        assert files.chosen(options, MmtcProblem(**changes)).name == name
