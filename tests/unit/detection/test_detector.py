@@ -34,6 +34,7 @@ class Correlator(DetectorOptions):
 
 @pytest.fixture(autouse=True)
 def _only_one(monkeypatch):
+    extensions.DETECTORS.names()  # whose modules register with it when they are first imported
     registry = Registry("detector", "cellfree_sim.detection.mimo")
     registry.register(Correlator)
     monkeypatch.setattr(extensions, "DETECTORS", registry)
