@@ -42,56 +42,76 @@ class CancellationNet(nn.Module):
 
     def forward(self, words: Words, y: Tensor, h: Tensor, noise_variance: Tensor) -> list[Tensor]:
         """Scores [S, N, M] after each pass; without a gradient only those of the last one."""
-        g, received = real_parts(words.effective(h)), real_parts(y)
-        prior = words.log_prior.exp()
-        mean, _, own = moments(g, prior.expand(g.shape[:3]))
-        often = words.activity
-        noise = 0.5 * noise_variance
-        total = own.sum(dim=1) + torch.diag_embed(noise.unsqueeze(-1).expand_as(received))
-        left = received - mean.sum(dim=1)
-        at = torch.arange(len(y), device=y.device)
-        waiting = torch.ones(g.shape[:2], dtype=torch.bool, device=y.device)
+        here = _Left(words, y, h, noise_variance)
         order: list[Tensor] = []
-        scores = torch.zeros_like(g[..., 0])
+        scores = torch.zeros_like(here.g[..., 0])
         found = []
         for step, stage in enumerate(self.stages):
             if step < self.users:
-                with torch.no_grad():
-                    precision = inverse(total)
-                    share = 0.5 * (precision.unsqueeze(1) * own).sum(dim=(-2, -1))
-                    sinr = share / (1 - share).clamp_min(1e-6) / often
-                    user = sinr.masked_fill(~waiting, -1).argmax(dim=1)
-                    waiting[at, user] = False
-                order.append(user)
+                order.append(here.strongest())
             user = order[step % self.users]
-            mine, around = g[at, user], total - own[at, user]
-            gap = (left + mean[at, user]).unsqueeze(1) - mine
-            both = distances(around, torch.cat([gap, mine], dim=1))
-            likelihood, power = -0.5 * both[:, : gap.shape[1]], 0.5 * both[:, gap.shape[1] :].amax(dim=-1)
-            seen = [power.clamp_min(1e-6).log() / 4, noise.log() / 4, often[user], likelihood.amax(dim=-1) / -8]
-            seen += [_interference(own, user).clamp_min(1e-6).log() / 4]
-            ratios = (likelihood - likelihood.amax(dim=-1, keepdim=True)).clamp_min(-LARGEST) / 4
-            features = torch.cat([ratios, torch.stack(seen, dim=-1)], dim=-1)
+            likelihood, features = here.seen(user)
             log_prior = words.log_prior[user]
             made = log_prior.clamp_min(-1e4) + likelihood * self.trust[step].exp() + stage(features)
             made = made.masked_fill(log_prior.isneginf(), -math.inf).log_softmax(dim=-1)
-            one = torch.nn.functional.one_hot(user, self.users).to(made.dtype)
-            scores = torch.where(one.bool().unsqueeze(-1), made.unsqueeze(1), scores)
-            mean_new, _, own_new = moments(mine, made.exp())
-            left = left + mean[at, user] - mean_new
-            total = around + own_new
-            picked = one.unsqueeze(-1)
-            mean = mean + picked * (mean_new.unsqueeze(1) - mean)
-            own = own + picked.unsqueeze(-1) * (own_new.unsqueeze(1) - own)
+            chosen = torch.nn.functional.one_hot(user, self.users).to(made.dtype)
+            scores = torch.where(chosen.bool().unsqueeze(-1), made.unsqueeze(1), scores)
+            here.cancel(user, chosen, made.exp())
             if (step + 1) % self.users == 0:
                 found.append(scores)
         return found if torch.is_grad_enabled() else found[-1:]
 
 
-def _interference(own: Tensor, user: Tensor) -> Tensor:
-    """Power of what all others than `user` [S] may still send, [S]."""
-    power = own.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-    return power.sum(dim=1) - power.gather(1, user.unsqueeze(-1)).squeeze(-1)
+class _Left:
+    """What is left of y, and what is believed of each user's part of it.
+
+    Attributes:
+        g: effective codewords [S, N, M, D].
+        mean, own: of each user's part as far as it is known [S, N, D], and its covariance [S, N, D, D].
+        left: of y without the means [S, D].
+        total: covariance of what is left, with the noise [S, D, D].
+    """
+
+    def __init__(self, words: Words, y: Tensor, h: Tensor, noise_variance: Tensor) -> None:
+        self.g, received = real_parts(words.effective(h)), real_parts(y)
+        self.mean, _, self.own = moments(self.g, words.log_prior.exp().expand(self.g.shape[:3]))
+        self._noise, self._often = 0.5 * noise_variance, words.activity
+        self.total = self.own.sum(dim=1) + torch.diag_embed(self._noise.unsqueeze(-1).expand_as(received))
+        self.left = received - self.mean.sum(dim=1)
+        self._at = torch.arange(len(y), device=y.device)
+        self._waiting = torch.ones(self.g.shape[:2], dtype=torch.bool, device=y.device)
+
+    @torch.no_grad()
+    def strongest(self) -> Tensor:
+        """The user of the highest SINR while it sends, of those that were not asked for yet: int64 [S]."""
+        share = 0.5 * (inverse(self.total).unsqueeze(1) * self.own).sum(dim=(-2, -1))
+        sinr = share / (1 - share).clamp_min(1e-6) / self._often
+        user = sinr.masked_fill(~self._waiting, -1).argmax(dim=1)
+        self._waiting[self._at, user] = False
+        return user
+
+    def seen(self, user: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-likelihoods [S, M] of a user's messages, the others Gaussian, and what the network is shown [S, F]."""
+        mine, own = self.g[self._at, user], self.own[self._at, user]
+        gap = (self.left + self.mean[self._at, user]).unsqueeze(1) - mine
+        both = distances(self.total - own, torch.cat([gap, mine], dim=1))
+        likelihood, power = -0.5 * both[:, : gap.shape[1]], 0.5 * both[:, gap.shape[1] :].amax(dim=-1)
+        spread = self.own.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+        others = spread.sum(dim=1) - spread[self._at, user]
+        best = likelihood.amax(dim=-1)
+        levels = [power.clamp_min(1e-6).log() / 4, self._noise.log() / 4, self._often[user], best / -8]
+        levels.append(others.clamp_min(1e-6).log() / 4)
+        ratios = (likelihood - best.unsqueeze(-1)).clamp_min(-LARGEST) / 4
+        return likelihood, torch.cat([ratios, torch.stack(levels, dim=-1)], dim=-1)
+
+    def cancel(self, user: Tensor, chosen: Tensor, probability: Tensor) -> None:
+        """Believe that `user` (`chosen` [S, N] is 1 for it) sends its messages with this `probability` [S, M]."""
+        mean, _, own = moments(self.g[self._at, user], probability)
+        self.left = self.left + self.mean[self._at, user] - mean
+        self.total = self.total - self.own[self._at, user] + own
+        picked = chosen.unsqueeze(-1)
+        self.mean = self.mean + picked * (mean.unsqueeze(1) - self.mean)
+        self.own = self.own + picked.unsqueeze(-1) * (own.unsqueeze(1) - self.own)
 
 
 def _stage(widths: list[int], outputs: int) -> nn.Sequential:
