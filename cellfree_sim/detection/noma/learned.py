@@ -151,7 +151,7 @@ class MulVae(LearnedReceiver):
 
 @NOMA_DETECTORS.register
 class AssociationReceiver(LearnedReceiver):
-    """Probabilistic data association with learned scales, and a joint look at what it finds likeliest.
+    """Probabilistic data association with learned scales, and a search from what it finds likeliest.
 
     It has few numbers, the same for all users, so that one trained network serves any number of users and any codebook.
     """
@@ -159,13 +159,14 @@ class AssociationReceiver(LearnedReceiver):
     any_code: ClassVar[bool] = True
     name: Literal["pda-net"] = "pda-net"
     layers: int = Field(3, ge=1, le=100, description="each with one inverse for each user")
-    listed: int = Field(32, ge=0, le=4096, description="combinations of all users' messages that are weighed exactly")
+    listed: int = Field(8, ge=0, le=4096, description="combinations of all users' messages from which is searched")
+    steps: int = Field(2, ge=0, le=100, description="of a search, each changes the message of one user")
 
     def receiver(self, problem: NomaProblem) -> nn.Module:
         """See `LearnedReceiver.receiver`."""
         from cellfree_sim.detection.noma.networks.message_passing import AssociationNet
 
-        return AssociationNet(self.layers, self.listed)
+        return AssociationNet(self.layers, self.listed, self.steps)
 
 
 @NOMA_DETECTORS.register

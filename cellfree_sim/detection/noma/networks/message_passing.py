@@ -1,6 +1,6 @@
 """Probabilistic data association, unfolded into layers with learned scales, for any number of users.
 
-Shape letters: see `words`; L candidates of a list.
+Shape letters: see `words`; L combinations that are tried.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from cellfree_sim.detection.noma.networks.gaussian import distances, moments
-from cellfree_sim.detection.noma.networks.words import LEAST, Words, masked, real_parts
+from cellfree_sim.detection.noma.networks.words import Words, masked, real_parts
 
 QUICK = 20.0  # the few numbers that a layer has learn so many times faster than weights
 FIRST_DAMPING = 0.3
+LARGEST = 10.0  # nats that a search may speak against a message: where it ended wrongly, it is as sure as elsewhere
 
 
 class AssociationNet(nn.Module):
-    """Layers of probabilistic data association (PDA), then a joint look at the likeliest combinations.
+    """Layers of probabilistic data association (PDA), then a search from the likeliest combinations.
 
     In each layer every user's interference is Gaussian, with the mean and covariance that the messages of the others
     have by what is believed of them, and
@@ -24,21 +25,23 @@ class AssociationNet(nn.Module):
         score_n(m) = log P(m) - t |y - mean - g_n(m)|^2 / 2   in the metric of (C - V_n)^-1,  C = sum_n V_n + f s^2/2 I;
 
     it is mixed with d of the score before. t, f and d are learned, three numbers in a layer, the same for all users:
-    the order of users is of no matter, and their number may be any. The last layer lists the `listed` combinations that
-    are likeliest if users were independent of each other, weighs each by its exact likelihood, and adds what PDA says
-    of messages that are in none of them, with a learned weight.
+    the order of users is of no matter, and their number may be any. The last layer starts from the `listed`
+    combinations of messages that are likeliest if users were independent of each other, and changes one user's message
+    at a time, `steps` times, each time the one that raises the exact likelihood most. A message's score is then the
+    likelihood of the best combination with it that is one change away from where a search ended, with a learned scale.
 
     Args:
         layers: with one inverse for each user.
-        listed: combinations L; 0 leaves the last layer as the others.
+        listed: combinations L from which is searched; 0 leaves the last layer as the others.
+        steps: changes of a search.
     """
 
-    def __init__(self, layers: int, listed: int) -> None:
+    def __init__(self, layers: int, listed: int, steps: int) -> None:
         super().__init__()
-        self.listed = listed
+        self.listed, self.steps = listed, steps
         self.scales = nn.Parameter(torch.zeros(layers, 2))
         self.damping = nn.Parameter(torch.full((layers,), FIRST_DAMPING).logit() / QUICK)
-        self.opinions = nn.Parameter(torch.tensor([-6.0, 0.0]) / QUICK) if listed else None
+        self.trust = nn.Parameter(torch.zeros(())) if listed else None
 
     def forward(self, words: Words, y: Tensor, h: Tensor, noise_variance: Tensor) -> list[Tensor]:
         """Scores [S, N, M] of each layer, and of the list; without a gradient only those of the last one."""
@@ -51,20 +54,19 @@ class AssociationNet(nn.Module):
             mixed = torch.lerp(_finite(words.log_prior) + new, _finite(scores), damping)
             scores = masked(mixed, words.log_prior).log_softmax(dim=-1)
             found.append(scores)
-        if self.opinions is not None:
-            found.append(self._by_list(words, g, received, noise_variance, scores))
+        if self.trust is not None:
+            searched = self._searched(words, g, received, noise_variance, scores)
+            found.append(masked((self.trust * QUICK).exp() * searched, words.log_prior))
         return found if torch.is_grad_enabled() else found[-1:]
 
-    def _by_list(self, words: Words, g: Tensor, y: Tensor, noise_variance: Tensor, scores: Tensor) -> Tensor:
-        assert self.opinions is not None
-        rest, weight = (self.opinions * QUICK).unbind()
+    def _searched(self, words: Words, g: Tensor, y: Tensor, noise_variance: Tensor, scores: Tensor) -> Tensor:
+        """Scores [S, N, M] from the ends of all searches."""
         with torch.no_grad():
             chosen = likeliest(scores, self.listed)
-        metric, chooses = weighed(words, g, y, noise_variance, chosen)
-        share = (metric - metric.amax(dim=-1, keepdim=True).detach()).exp()
-        within = torch.einsum("sl,slnm->snm", share, chooses)
-        beside = (rest + weight.exp() * _finite(scores)).exp()
-        return masked((within + beside).clamp_min(LEAST).log(), words.log_prior)
+            for _ in range(self.steps):
+                chosen = improved(chosen, changes(words, g, y, noise_variance, chosen))
+        found = changes(words, g, y, noise_variance, chosen).amax(dim=1)
+        return (found - found.amax(dim=-1, keepdim=True)).clamp_min(-LARGEST)
 
 
 def interfered(g: Tensor, y: Tensor, scores: Tensor, noise: Tensor) -> Tensor:
@@ -100,13 +102,25 @@ def likeliest(scores: Tensor, count: int) -> Tensor:
     return chosen
 
 
-def weighed(words: Words, g: Tensor, y: Tensor, noise_variance: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(y | combination) P(combination) [S, L] but for a constant, and which messages it has [S, L, N, M]."""
-    chooses = torch.nn.functional.one_hot(chosen, g.shape[2]).to(g.dtype)
-    sums = chooses.flatten(2) @ g.flatten(1, 2)
-    prior = chooses.flatten(2) @ _finite(words.log_prior).flatten()
-    distance = (y.unsqueeze(1) - sums).square().sum(dim=-1)
-    return prior - distance / noise_variance.unsqueeze(-1), chooses
+def changes(words: Words, g: Tensor, y: Tensor, noise_variance: Tensor, chosen: Tensor) -> Tensor:
+    """log P(y, combination) but for a constant, of `chosen` [S, L, N] with one user's message changed: [S, L, N, M].
+
+    Where the message is the one that was chosen, the combination is that of `chosen`.
+    """
+    at = chosen.transpose(1, 2).unsqueeze(-1).expand(-1, -1, -1, g.shape[-1])
+    sent = g.gather(2, at).transpose(1, 2)  # [S, L, N, D]
+    without = (y.unsqueeze(1) - sent.sum(dim=2)).unsqueeze(2) + sent
+    distance = (without.unsqueeze(3) - g.unsqueeze(1)).square().sum(dim=-1)
+    prior = _finite(words.log_prior)
+    own = prior.expand(len(chosen), -1, -1).gather(2, chosen.transpose(1, 2)).transpose(1, 2)  # [S, L, N]
+    others = own.sum(dim=2, keepdim=True) - own
+    return others.unsqueeze(-1) + prior - distance / noise_variance.view(-1, 1, 1, 1)
+
+
+def improved(chosen: Tensor, likelihoods: Tensor) -> Tensor:
+    """`chosen` [S, L, N], each with the change that is likeliest of `likelihoods` [S, L, N, M], or none."""
+    best = likelihoods.flatten(2).argmax(dim=-1, keepdim=True)
+    return chosen.scatter(2, best // likelihoods.shape[-1], best % likelihoods.shape[-1])
 
 
 def _finite(values: Tensor) -> Tensor:

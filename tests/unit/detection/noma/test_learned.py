@@ -14,9 +14,9 @@ from cellfree_sim.detection.learned.trained import read_trained, save_trained, s
 from cellfree_sim.detection.learned.trainer import DetectorTrainer
 from cellfree_sim.detection.noma.networks.gaussian import distances
 from cellfree_sim.detection.noma.networks.losses import prioritised, unfairness
-from cellfree_sim.detection.noma.networks.message_passing import AssociationNet, likeliest
+from cellfree_sim.detection.noma.networks.message_passing import AssociationNet, changes, improved, likeliest
 from cellfree_sim.detection.noma.networks.transmitters import SignatureCode, audible
-from cellfree_sim.detection.noma.networks.words import Words
+from cellfree_sim.detection.noma.networks.words import Words, real_parts
 from cellfree_sim.errors import CodebookError, DetectorError
 from cellfree_sim.scenario.training import NomaTraining
 from cellfree_sim.uplink import NomaProblem
@@ -123,7 +123,7 @@ def test_users_in_another_order_are_detected_alike_and_in_any_number():
         problem = NomaProblem(users, resources, activity=0.6, channel="flat", codebook="random")
         batch = problem.sample(40, 10.0, generator=generator)
         y, h = batch.y.to(torch.complex128), batch.h.to(torch.complex128)
-        network = AssociationNet(layers=3, listed=16).double()
+        network = AssociationNet(layers=3, listed=8, steps=2).double()
         words = Words.of(problem.codebook.to(torch.complex128), problem.log_prior.double())
         order = torch.randperm(users, generator=generator)
         there = Words(words.codewords[order], words.log_prior[order], words.silence)
@@ -133,7 +133,7 @@ def test_users_in_another_order_are_detected_alike_and_in_any_number():
         torch.testing.assert_close(here[:, order], moved, rtol=0, atol=1e-9)
 
 
-def test_the_list_is_the_likeliest_combinations_and_a_whole_list_is_exact():
+def test_the_search_starts_from_the_likeliest_combinations_and_raises_their_exact_likelihood():
     problem = NomaProblem(4, 3, rates=(1, 2, 1, 2), channel="rayleigh", codebook="random")
     batch = problem.sample(30, 6.0, generator=torch.Generator().manual_seed(4))
     scores = torch.randn(30, 4, 4).masked_fill(problem.log_prior.isinf(), -math.inf).log_softmax(dim=-1)
@@ -142,13 +142,25 @@ def test_the_list_is_the_likeliest_combinations_and_a_whole_list_is_exact():
     chances = scores[:, torch.arange(4), every].sum(dim=-1)
     mine = scores.gather(2, chosen.transpose(1, 2)).sum(dim=1)
     torch.testing.assert_close(mine, chances.topk(10, dim=1).values)
-    network = AssociationNet(layers=1, listed=64)  # all of the 2 * 4 * 2 * 4 combinations
     words = Words.of(problem.codebook, problem.log_prior)
-    with torch.no_grad():
-        network.opinions[0] = -5.0  # no weight for what is not listed
-        found = network(words, batch.y, batch.h, batch.noise_variance)[-1].softmax(dim=-1)
-    exact = create_detector("ml", problem)(batch.y, batch.h, batch.noise_variance).logits.exp()
-    torch.testing.assert_close(found, exact, rtol=0, atol=1e-4)
+    g, y = real_parts(words.effective(batch.h)), real_parts(batch.y)
+    sums = (batch.h.unsqueeze(1) * problem.codebook[torch.arange(4), every]).sum(dim=2)
+    exact = -(batch.y.unsqueeze(1) - sums).abs().square().sum(dim=-1) / batch.noise_variance.unsqueeze(-1)
+    exact = exact + problem.log_prior[torch.arange(4), every].sum(dim=-1)  # [S, 64]
+    found = changes(words, g, y, batch.noise_variance, every.expand(30, -1, -1))
+    wanted = torch.stack(
+        [
+            torch.stack([exact[:, every[:, user] == m].amax(dim=1) for m in range(count)], dim=-1)
+            for user, count in enumerate(problem.counts)
+        ][1::2],
+        dim=1,
+    )
+    torch.testing.assert_close(found.amax(dim=1)[:, 1::2], wanted)  # from all of them: max-log of every message
+    first = every[torch.zeros(30, 1, dtype=torch.long)]
+    moved = improved(first, changes(words, g, y, batch.noise_variance, first))
+    place = (moved[:, 0].unsqueeze(1) == every).all(dim=-1).float().argmax(dim=1)
+    assert ((moved != first).sum(dim=-1) <= 1).all()
+    assert (exact[torch.arange(30), place] >= exact[:, 0]).all()
 
 
 def test_distances_and_their_gradient():
