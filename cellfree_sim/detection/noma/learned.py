@@ -159,7 +159,7 @@ class AssociationReceiver(LearnedReceiver):
     any_code: ClassVar[bool] = True
     name: Literal["pda-net"] = "pda-net"
     layers: int = Field(3, ge=1, le=100, description="each with one inverse for each user")
-    listed: int = Field(8, ge=0, le=4096, description="combinations of all users' messages from which is searched")
+    listed: int = Field(32, ge=0, le=4096, description="combinations of all users' messages from which is searched")
     steps: int = Field(2, ge=0, le=100, description="of a search, each changes the message of one user")
 
     def receiver(self, problem: NomaProblem) -> nn.Module:
