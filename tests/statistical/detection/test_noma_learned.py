@@ -1,6 +1,6 @@
 """NOMA links that ship: what they get wrong on frames that no training and no table has seen (seed 11).
 
-The rates that they are held to were measured on 40 000 other frames (seed 77); 4000 frames may differ from them by four
+The rates that they are held to were measured on 20 000 to 40 000 other frames (seed 77); 4000 frames may differ from them by four
 standard errors. Beside them stand receivers of the literature on the same frames.
 """
 
@@ -33,7 +33,7 @@ def trained(name):
         ("noma-e2e", "e2e", "awgn", 2.0, 1.6e-3, 1.53e-2),
         ("noma-map-awgn", "ml", "awgn", 2.0, 7.8e-4, 9.0e-3),
         ("noma-map-rayleigh", "ml", "rayleigh", 8.0, 4.3e-4, 1.7e-3),
-        ("noma-pda-rayleigh", "pda-net", "rayleigh", 8.0, 5.8e-4, 2.5e-3),
+        ("noma-pda-rayleigh", "pda-net", "rayleigh", 8.0, 6.7e-4, 2.4e-3),
     ],
 )
 def test_message_errors_of_links_of_two_rates(name, detector, channel, snr_db, low, high):
