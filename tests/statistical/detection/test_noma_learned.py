@@ -1,7 +1,7 @@
 """NOMA links that ship: what they get wrong on frames that no training and no table has seen (seed 11).
 
-The rates that they are held to were measured on 20 000 to 40 000 other frames (seed 77); 4000 frames may differ from them by four
-standard errors. Beside them stand receivers of the literature on the same frames.
+The rates that they are held to were measured on 20 000 to 40 000 other frames (seed 77); those of 4000 frames may be
+four standard errors, and a tenth, away. Beside them stand receivers of the literature on the same frames.
 """
 
 from __future__ import annotations
