@@ -84,6 +84,7 @@ def _html(run: RunData, figures: Sequence[Figure]) -> str:
         tiles=_tiles(run, found, services),
         has_downlink=run.has_downlink,
         error_table=report_uplink.error_table(services),
+        states_table=report_uplink.states_table(services),
         services_table=report_uplink.services_table(services),
         warnings=warnings(run),
         rates_table=tables.rates_table(run, found),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.results.formats import signed
 from cellfree_sim.results.report_tables import Row, Table
+from cellfree_sim.results.uplink import STATE_METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,11 @@ RATES_NOTE = (
     "Error rates over all users and bursts at one SNR, the one that power control aims at; in brackets the 95 % "
     "interval. Symbols of a burst share its channel, and bursts of a drop the places of its users: the interval counts "
     "only what is independent. A block is all that a user sends in a burst."
+)
+STATES_NOTE = (
+    "A state is what a user did in a slot: silence, or one of its messages. Missed (active, and taken for silent), "
+    "false alarms (silent, and taken for active) and wrong data are shares of all states, and add up to the state "
+    "error rate. The last column is the error rate of a detector that finds nobody: above it is worse than none."
 )
 SERVICES_NOTE = (
     "Latency is simulated time from the end of a burst on the air to its last decision; its parts are means, and add "
@@ -39,6 +45,28 @@ def error_table(records: Sequence[ServiceRecord]) -> Table | None:
     ]
     columns = ["service", "SNR (dB)", "SER", "BER", "BLER"]
     return Table("Error rates", columns, rows, RATES_NOTE) if rows else None
+
+
+def states_table(records: Sequence[ServiceRecord]) -> Table | None:
+    """What the errors in users' states are; None where users are never silent."""
+    rows = [
+        Row(
+            [
+                record.name,
+                f"{_mean([rate.value for rate in record.rates['ser']]):.3g}",
+                *(f"{record.states[metric]:.3g}" for metric in STATE_METRICS),
+                f"{_mean(record.active):.3g}",
+            ]
+        )
+        for record in records
+        if record.active and record.slots
+    ]
+    columns = ["service", "state error rate", "missed", "false alarms", "wrong data", "nobody found"]
+    return Table("Errors in users' states", columns, rows, STATES_NOTE) if rows else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def services_table(records: Sequence[ServiceRecord]) -> Table | None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRICS = {"ser": ("symbol_errors", "symbols"), "ber": ("bit_errors", "bits"), "bler": ("block_errors", "blocks")}
+STATE_METRICS = ("missed", "false_alarms", "data")
+"""Where users may be silent: active ones taken for silent, silent ones taken for active, wrong messages of active ones
+that were found. They are shares of all states, and add up to the symbol error rate."""
 LATENCY_PARTS = ("queue_s", "compute_s", "backhaul_s")
 
 
@@ -39,6 +42,9 @@ class ServiceRecord:
         detector: with which it detects; several, joined by arrows, where another took the place of the first.
         snr_db: SNRs that power control aimed at, ascending.
         rates: of "ser", "ber" and "bler", one for each SNR.
+        active: share of the states that were no silence, one for each SNR: the symbol error rate of a detector that
+            finds nobody. Empty where users are never silent.
+        states: of `STATE_METRICS`, at all SNRs together; empty where users are never silent.
         slots: that were decided, at all SNRs together.
         bytes_per_slot: on the backhaul.
         latency_s: from the end of a burst on the air to its last decision, mean; and its parts "queue_s", "compute_s",
@@ -54,6 +60,8 @@ class ServiceRecord:
     cooperation: str
     snr_db: list[float]
     rates: dict[str, list[ErrorRate]]
+    active: list[float]
+    states: dict[str, float]
     slots: int
     bytes_per_slot: float
     latency_s: float
@@ -69,14 +77,15 @@ def service_records(run: RunData) -> list[ServiceRecord]:
     """One record for each service, in the order of the scenario; none where the run had no uplink."""
     if run.uplink.empty:
         return []
+    silence = setting(run.scenario, "uplink", "problem") in ("noma", "mmtc")
     told = {str(each["name"]): each for each in setting(run.summary, "uplink", "services") or []}
     return [
-        _record(name, run.uplink[run.uplink["service"] == name], told.get(name))
+        _record(name, run.uplink[run.uplink["service"] == name], told.get(name), silence=silence)
         for name in dict.fromkeys(run.uplink["service"])
     ]
 
 
-def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None) -> ServiceRecord:
+def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None, *, silence: bool) -> ServiceRecord:
     slots = int(rows["slots"].sum())
     latency = rows["latency_s"].dropna()
     at = sorted({float(each) for each in rows["snr_db"].dropna()})
@@ -86,6 +95,8 @@ def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None) -> Se
         cooperation=str(rows["cooperation"].iloc[0]),
         snr_db=at,
         rates={metric: [_rate(rows, snr, metric, told) for snr in at] for metric in METRICS},
+        active=[_share(rows[rows["snr_db"] == snr], "active") for snr in at] if silence else [],
+        states={metric: _share(rows, metric) for metric in STATE_METRICS} if silence else {},
         slots=slots,
         bytes_per_slot=float(rows["bytes"].sum() / slots) if slots else math.nan,
         latency_s=float(latency.mean()),
@@ -96,6 +107,13 @@ def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None) -> Se
         refused=int(rows["refused"].sum()),
         undecided=int(rows["undecided"].sum()),
     )
+
+
+def _share(rows: pd.DataFrame, metric: str) -> float:
+    """So many of all states, of active users or of a kind of errors."""
+    sums = rows[["symbols", "symbol_errors", "active", "missed", "false_alarms"]].sum()
+    sums["data"] = sums["symbol_errors"] - sums["missed"] - sums["false_alarms"]
+    return float(sums[metric] / sums["symbols"]) if sums["symbols"] else math.nan
 
 
 def _rate(rows: pd.DataFrame, snr_db: float, metric: str, told: Mapping[str, Any] | None) -> ErrorRate:

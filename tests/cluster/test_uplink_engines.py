@@ -107,3 +107,38 @@ def test_ray_equals_inline_whatever_dies(distributed: RayUplink, scenario: Any) 
     distributed.swap("central", zero_forcing)
     assert distributed.advance(BURSTS, lambda _: None) == BURSTS
     assert (distributed.states(), books(distributed)) == final
+
+
+@pytest.mark.slow
+def test_devices_of_massive_access_are_found_alike_on_ray(cluster: Any, small_scenario: Any) -> None:
+    """Pilots are named in the bursts, superposed by the operator, detected in processes of their own."""
+    ways = ("local", "soft_fusion", "centralized")
+    uplink = {
+        "problem": "mmtc",
+        "pilot_length": 12,
+        "snr_db": [20.0],
+        "bursts": 20,
+        "realisations": 5,
+        "users_per_group": 15,
+        "power": {"max_dbm": 100},
+        "services": [{"name": way, "detector": "amp-section", "cooperation": way} for way in ways],
+    }
+    scenario = small_scenario(network={"sbs": {"count": 2}, "users": {"count": 30}}, uplink=uplink)
+    network = build_network(scenario)
+    rows: list[list[Any]] = []
+    engines = (
+        InlineUplink(scenario, network),
+        RayUplink(scenario, network, Homes([network.mbs, *network.stations])),  # type: ignore[arg-type]
+    )
+    try:
+        for engine in engines:
+            rows.append([])
+            engine.start()
+            engine.advance(20, rows[-1].extend)
+        assert repr(rows[1]) == repr(rows[0])
+        assert sum(row["symbols"] for row in rows[0]) == 3 * 20 * 30
+        assert books(engines[1]) == books(engines[0])
+        assert engines[1].states() == engines[0].states()
+    finally:
+        engines[1].close()
+        remove_groups(NAMESPACE)

@@ -63,6 +63,13 @@ PLANS = (
         "triangle is the upper end of the interval where nothing went wrong.",
     ),
     _Plan(
+        "state-errors",
+        uplink.draw_states,
+        "Errors in users' states, silence being one of them, and what they are made of: active users that were missed, "
+        "false alarms, wrong data. Shares of all states, with the 95 % interval of their sum where there is one SNR; a "
+        "detector that finds nobody is at the dashed line.",
+    ),
+    _Plan(
         "error-rate-bytes",
         uplink.draw_bytes,
         "What cooperation buys: symbol error rate against the bytes that cross the backhaul for each slot, with 95 % "

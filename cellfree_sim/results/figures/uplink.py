@@ -9,7 +9,7 @@ import numpy as np
 
 from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.figures import style
-from cellfree_sim.results.uplink import LATENCY_PARTS, ErrorRate, ServiceRecord, service_records
+from cellfree_sim.results.uplink import LATENCY_PARTS, STATE_METRICS, ErrorRate, ServiceRecord, service_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,12 @@ MARKERS = "osD^vP*X"
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 PART_NAMES = {"queue_s": "queue", "compute_s": "compute", "backhaul_s": "backhaul"}
 PART_COLOURS = {"queue_s": style.VERMILION, "compute_s": style.BLUE, "backhaul_s": style.ORANGE}
+NOBODY: dict[str, Any] = {"color": style.GREY, "linestyle": (0, (4, 2)), "linewidth": 1.1}
+STATE_LOOKS = {
+    "missed": ("<", style.BLUE, "missed"),
+    "false_alarms": ("x", style.VERMILION, "false alarms"),
+    "data": ("+", style.GREEN, "wrong data"),
+}
 LEGEND_ROW_IN = 0.16
 EVENT_WORDS = {
     "swap_detector": "{service} → {detector}",
@@ -42,12 +48,50 @@ def draw_rates(run: RunData) -> Figure | None:
     for axes, metric, letter in zip(panels, ("ser", "ber"), "ab", strict=True):
         for record, look in zip(records, _looks(records), strict=True):
             _curve(axes, record.snr_db, record.rates[metric], look, record.name)
+        if metric == "ser" and records[0].active:
+            axes.plot(records[0].snr_db, records[0].active, label="nobody found", **NOBODY)
         axes.set_yscale("log")
         axes.set_xlabel("SNR that power control aims at (dB)")
         axes.set_ylabel({"ser": "symbol error rate", "ber": "bit error rate"}[metric])
         axes.grid()
         style.panel_letter(axes, letter, {"ser": "symbols", "ber": "bits"}[metric])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=_columns(records))
+    return figure
+
+
+def draw_states(run: RunData) -> Figure | None:
+    """Errors in users' states of each service, and what they are made of; None where users are never silent."""
+    records = [record for record in service_records(run) if record.active and record.slots]
+    if not records:
+        return None
+    figure, axes = style.new_figure(style.COLUMN_IN, 1.25 + 0.26 * max(len(records), 2))
+    for place, record in enumerate(records):
+        rates = record.rates["ser"]
+        total = sum(rate.value for rate in rates) / len(rates)
+        bars = _bars(rates[0]) if len(rates) == 1 else None
+        found = [record.states[metric] or math.nan for metric in STATE_METRICS]
+        if total > 0:
+            axes.errorbar(
+                total, place, xerr=bars, marker="o", markersize=5, color=style.BLACK, elinewidth=0.9, capsize=2,
+                linestyle="none", label="all errors" if place == 0 else "_all",
+            )  # fmt: skip
+        elif rates[0].high > 0:
+            axes.plot(rates[0].high, place, marker="<", markersize=5, color=style.BLACK, markerfacecolor="white")
+        for metric, share in zip(STATE_METRICS, found, strict=True):
+            marker, colour, name = STATE_LOOKS[metric]
+            axes.plot(
+                share, place, marker=marker, markersize=4.5, color=colour, linestyle="none", markeredgewidth=1.2,
+                label=name if place == 0 else f"_{name}",
+            )  # fmt: skip
+    active = [share for record in records for share in record.active]
+    axes.axvline(sum(active) / len(active), label="nobody found", **{**NOBODY, "marker": ""})
+    axes.set_xscale("log")
+    axes.set_yticks(range(len(records)), [record.name for record in records])
+    axes.set_ylim(len(records) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("share of all states of users")
+    axes.grid(axis="x")
+    figure.legend(loc="outside lower center", ncols=3, columnspacing=1.0, handletextpad=0.3)
     return figure
 
 
