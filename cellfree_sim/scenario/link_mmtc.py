@@ -16,6 +16,7 @@ from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import MMTC_DETECTORS
 from cellfree_sim.scenario.link import LinkSection, labelled
 from cellfree_sim.scenario.parts import Section
+from cellfree_sim.scenario.uplink_mmtc import MOST_WRITTEN_OUT
 
 
 class MmtcLinkProblem(Section):
@@ -25,7 +26,7 @@ class MmtcLinkProblem(Section):
     bits: int = Field(1, ge=1, le=8, description="of a message: a device has 2^bits pilots")
     pilot_length: int = Field(40, ge=1, le=1_000_000, description="samples of a pilot")
     antennas: int = Field(16, ge=1, le=4096, description="of the receiver, all stations together")
-    activity: float = Field(0.1, gt=0, lt=1, description="probability that a device is active in a frame")
+    activity: float = Field(0.1, ge=1e-9, le=0.999, description="probability that a device is active in a frame")
     pilots: Literal["gaussian", "dft"] = Field("gaussian", description="random, or random rows of a Fourier matrix")
     pilot_seed: int = Field(1, ge=0, le=2**63 - 1, description="of the pilots, and of fixed positions")
     gains: Literal["known", "estimated", "unknown"] = Field("known", description="large-scale gains at the receiver")
@@ -37,7 +38,18 @@ class MmtcLinkProblem(Section):
     stations: int = Field(1, ge=1, le=4096, description="over which the antennas are spread evenly")
 
     @model_validator(mode="after")
-    def _antennas_are_spread_evenly(self) -> MmtcLinkProblem:
+    def _values_fit_together(self) -> MmtcLinkProblem:
+        if (self.gain_error_db > 0) != (self.gains == "estimated"):
+            allowed = "above 0" if self.gains == "estimated" else "0, or gains estimated"
+            found = f"found {self.gain_error_db:g} with gains {self.gains}"
+            raise MisfitError(("gain_error_db",), f"{found}; allowed: {allowed}", because=("gains",))
+        pilots = self.devices * 2**self.bits
+        if self.pilots == "gaussian" and pilots * self.pilot_length > MOST_WRITTEN_OUT:
+            found = f"found gaussian with {pilots * self.pilot_length} numbers"
+            raise MisfitError(("pilots",), f"{found}; allowed: up to {MOST_WRITTEN_OUT}, or dft", because=("devices",))
+        if self.pilots == "dft" and self.pilot_length > pilots:
+            found = f"found {self.pilot_length} with dft pilots; allowed: up to {pilots}, as many as there are"
+            raise MisfitError(("pilot_length",), found, because=("devices",))
         if self.antennas % self.stations:
             found = f"found {self.stations}; allowed: a divisor of the antennas, {self.antennas}"
             raise MisfitError(("stations",), found, because=("antennas",))

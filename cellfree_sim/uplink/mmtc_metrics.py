@@ -129,7 +129,7 @@ def state_error_rates(
             `messages` int64 [S, N]. One with an attribute `told` that is true (a bound) is given the true gains, and
             the true states as `messages`, too.
         snr_db: see `MmtcProblem.sample`.
-        frames_max: at most this many frames, rounded up to whole batches where it is more than one.
+        frames_max: at most this many frames.
         target_errors: wrong states; None: send all frames.
         seed: of everything drawn but the pilots.
         device: where the frames are drawn and detected.

@@ -41,7 +41,9 @@ class Genie:
 
         problem = self.problem
         prior, pilots = Prior.of(problem), problem.operator.to(y.device)
-        at_once = max(1, NUMBERS_AT_ONCE // (problem.antennas * problem.devices * problem.per_device))
+        squares = problem.pilot_length**2 + problem.devices * problem.per_device**2
+        largest = max(problem.antennas * problem.devices * problem.per_device, problem.stations * squares)
+        at_once = max(1, NUMBERS_AT_ONCE // largest)
         parts = []
         with torch.no_grad():
             for first in range(0, len(y), at_once):

@@ -19,18 +19,29 @@ if TYPE_CHECKING:
 
 DENSE_NUMBERS = 2**24
 STATES_AT_MOST = 2**14
+MAX_LENGTH = 4096
 
 
 class _Likelihood(Stating):
     """What these share. They compute in double precision: in single, what 50 dB above the noise leaves is rounding."""
 
     def refuse(self, problem: MmtcProblem) -> None:
-        """See `Stating.refuse`: the pilots have to be written out."""
+        """See `Stating.refuse`: pilots have to be written out, and covariances of their length squared."""
         numbers = problem.devices * problem.per_device * problem.pilot_length
         if numbers > DENSE_NUMBERS:
             raise DetectorError(
                 f"detector '{self.name}': found pilots of {numbers} numbers; allowed: up to {DENSE_NUMBERS}"
             )
+        if problem.pilot_length > MAX_LENGTH:
+            raise DetectorError(
+                f"detector '{self.name}': found pilot_length {problem.pilot_length}; allowed: at most {MAX_LENGTH}, "
+                "for a covariance of that size squared, or amp-section"
+            )
+
+    def numbers(self, problem: MmtcProblem, gains: int) -> int:
+        """See `Stating.numbers`: the covariances, and all products of a device's pilots, may be larger."""
+        squares = problem.pilot_length**2 + problem.devices * problem.per_device**2
+        return max(super().numbers(problem, gains), problem.stations * squares)
 
     def setting(self, frames: Frames) -> Setting:
         """The frames as the likelihood wants them."""
@@ -122,7 +133,10 @@ class MapAscent(_Likelihood):
 
 @MMTC_DETECTORS.register
 class Exact(_Likelihood):
-    """The posterior of each device by adding up the likelihoods of all joint states: for a few devices only."""
+    """The posterior of each device by adding up the likelihoods of all joint states: for a few devices only.
+
+    Estimated gains are taken for true ones.
+    """
 
     name: Literal["exact"] = "exact"
 

@@ -26,8 +26,8 @@ class Frames(NamedTuple):
     """Frames to detect, and what belongs to them, on one device.
 
     Attributes:
-        y: received, complex64 [S, L, M].
-        noise: variances, float32 [S].
+        y: received, complex64 [S, L, M], over the standard deviation of the noise.
+        noise: variances, float32 [S]: 1.
         grid: gains in question.
         prior: of the states.
         pilots: of all devices.
@@ -47,7 +47,7 @@ class Stating(DetectorOptions):
         24,
         ge=1,
         le=1000,
-        description="gains that are weighed where the receiver does not know them; at most 9 for estimates",
+        description="gains that are weighed where the receiver does not know them; for estimates odd, and at most 9",
     )
 
     @abstractmethod
@@ -57,6 +57,10 @@ class Stating(DetectorOptions):
     def refuse(self, problem: MmtcProblem) -> None:
         """Raise `DetectorError` where this detector cannot serve `problem`."""
 
+    def numbers(self, problem: MmtcProblem, gains: int) -> int:
+        """Numbers of the largest array that a frame takes, with so many gains in question."""
+        return max(problem.antennas, problem.stations * gains) * problem.devices * problem.per_device
+
     def build(self, problem: MmtcProblem) -> Algorithm:
         """See `DetectorOptions.build`. Frames are taken some at a time, so that memory does not grow with them."""
         self.refuse(problem)
@@ -65,16 +69,20 @@ class Stating(DetectorOptions):
             from cellfree_sim.detection.mmtc.algorithms.denoiser import Prior
             from cellfree_sim.detection.mmtc.algorithms.gains import gain_grid, grid_size
 
+            if h is None and problem.gains != "unknown":
+                self.refuse(problem.changed(gains="unknown", gain_error_db=0.0))
             prior, pilots = Prior.of(problem).to(y.device), problem.operator.to(y.device)
-            points = self.gain_points if h is None else min(self.gain_points, MOST_ERRORS)
-            each = max(problem.antennas, problem.stations * grid_size(problem, h is not None, points))
-            at_once = max(1, NUMBERS_AT_ONCE // (each * pilots.count))
+            points = self.gain_points if h is None else min((self.gain_points - 1) | 1, MOST_ERRORS)
+            at_once = max(1, NUMBERS_AT_ONCE // self.numbers(problem, grid_size(problem, h is not None, points)))
             parts = []
             for first in range(0, len(y), at_once):
                 some = slice(first, first + at_once)
                 noise = noise_variance[some]
-                grid = gain_grid(problem, None if h is None else h[some], noise, points)
-                parts.append(self.states(Frames(y[some], noise, grid, prior, pilots)))
+                over_noise = None if h is None else h[some] / noise.reshape(-1, *(1,) * (h.ndim - 1))
+                received = y[some] / noise.sqrt()[:, None, None]
+                ones = noise.new_ones(len(noise))
+                grid = gain_grid(problem, over_noise, ones, points)
+                parts.append(self.states(Frames(received, ones, grid, prior, pilots)))
             return joined(parts)
 
         return detect

@@ -50,17 +50,19 @@ class Panel:
 
 
 def rows_of(results: Results, panel_case: str, algorithm: str, along: str) -> pd.DataFrame:
-    """Rows of one detector in one case, along a key of the grid; those of several seeds (of pilots) are averaged."""
+    """Rows of one detector in one case, along a key of the grid; those of several seeds are averaged."""
     table = results.table
     if "ser" not in table:
         return table.iloc[:0]
     here = table[(table["case"] == panel_case) & (table["algorithm"] == algorithm) & table["ser"].notna()]
     numbers = [column for column in here if str(column).startswith(("ser", "minus", "errors", "activity"))]
+    here = here[[along, *numbers]]
+    bars = [column for column in numbers if str(column).endswith("error")]
+    here = here.assign(**{column: here[column] ** 2 for column in bars})
     found = here.groupby(along, as_index=False)[numbers].agg("mean")
     repeats = here.groupby(along)["ser"].count().to_numpy()
-    for column in found:
-        if str(column).endswith("error"):
-            found[column] = found[column] / repeats**0.5
+    for column in bars:
+        found[column] = (found[column] / repeats) ** 0.5
     found["errors"] *= repeats
     return found.sort_values(along)
 

@@ -317,6 +317,13 @@ def test_noise_is_a_matter_of_scale(name):
     torch.testing.assert_close(found, scores(net, batch)[-1], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_frames_of_nothing_at_all_have_finite_scores(name):
+    problem = MmtcProblem(devices=8, pilot_length=10, antennas=4)
+    batch = frames(problem)
+    assert network(name, problem)(0 * batch.y, batch.h, batch.noise_variance)[-1].isfinite().all()
+
+
 def test_what_is_too_large_is_one_line():
     with pytest.raises(DetectorError, match=r"found pilot_length 3000; allowed: at most 2048.*amp-net"):
         network("cov-net", MmtcProblem(devices=2000, pilot_length=3000, pilots="dft"))

@@ -93,6 +93,21 @@ def test_rates_of_a_link_agree_with_those_of_the_library():
         assert abs(row[rate] - other.value) < 4 * math.hypot(row[f"{rate}_error"], other.standard_error)
 
 
+@pytest.mark.parametrize(
+    ("problem", "text"),
+    [
+        ({"gains": "estimated"}, "found 0 with gains estimated; allowed: above 0"),
+        ({"gain_error_db": 2}, "found 2 with gains known; allowed: 0, or gains estimated"),
+        ({"devices": 10_000, "pilot_length": 10_000}, "found gaussian with 200000000 numbers; allowed: up to"),
+        ({"devices": 4, "pilots": "dft"}, "found 40 with dft pilots; allowed: up to 8, as many as there are"),
+        ({"activity": 0.9999}, "less than or equal to 0.999"),
+    ],
+)
+def test_a_problem_that_cannot_be_is_refused_before_the_study_begins(problem, text):
+    with pytest.raises(ValueError, match=text):
+        Scenario.model_validate({"link": {"family": "mmtc", "problem": problem}})
+
+
 def test_the_genie_stands_beside_and_nobody_beats_it():
     """64 frames of 30 devices: the bound has no more errors; the all-zero line is the activity."""
     problem = {"devices": 30, "pilot_length": 16, "antennas": 4}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from cellfree_sim.uplink.pilots import Pilots
 
 
+LOUDEST = 1e7
+"""Gain over the noise above which double precision loses what the others sent; a louder device counts as so loud."""
+
+
 @dataclass(frozen=True, eq=False)
 class Setting:
     """Frames in the precision (double) and layout that the likelihood wants.
@@ -44,8 +48,10 @@ class Setting:
         stations, real = grid.values.shape[1], torch.float64
         received = y.to(torch.complex128).reshape(*y.shape[:2], stations, -1).transpose(1, 2).contiguous()
         dense = pilots.dense().to(torch.complex128)
-        gains = GainGrid(grid.values.to(real), grid.log_weights.to(real))
-        return cls(received, noise_variance.to(real), dense, gains, prior.to(y.device, real))
+        noise = noise_variance.to(real)
+        values = grid.values.to(real).minimum(LOUDEST * noise.reshape(-1, 1, 1, 1))
+        gains = GainGrid(values, grid.log_weights.to(real))
+        return cls(received, noise, dense, gains, prior.to(y.device, real))
 
     def select(self, frames: Tensor) -> Setting:
         """The same for some of the frames."""
@@ -170,12 +176,13 @@ def relaxed(setting: Setting, *, steps: int, tolerance: float) -> tuple[Tensor, 
     whole = _silent(setting)
     field = whole
     gains = torch.zeros(field.gram.shape[:-1], dtype=setting.noise.dtype, device=field.gram.device).flatten(-2)
-    result = gains.clone()
+    result, most_gain = gains.clone(), LOUDEST * setting.noise.max()
     left = torch.arange(len(gains), device=gains.device)
     for _ in range(steps):
         own, power = (each.diagonal(dim1=-2, dim2=-1).real.flatten(-2) for each in (field.gram, field.energy))
         own = own.clamp_min(torch.finfo(own.dtype).tiny)
         change = torch.maximum((power / field.antennas - own) / own.square(), -gains)
+        change = change.minimum(most_gain - gains)
         load = 1 + change * own
         gain = (change * power / load - field.antennas * load.log()).sum(dim=1)
         most, index = gain.max(dim=-1)

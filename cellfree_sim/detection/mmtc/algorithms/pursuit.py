@@ -25,10 +25,10 @@ def pursuit(y: Tensor, noise: Tensor, pilots: Pilots, *, false_alarm: float) -> 
     frames, length, antennas = y.shape
     level = float(gammainccinv(antennas, false_alarm / pilots.count))
     residual = y.mT.contiguous()  # [S, M, L]
-    basis = y.new_zeros(frames, length, length)  # rows, as they come
+    basis = y.new_zeros(frames, 0, length)  # rows, as they come
     decided = torch.zeros(frames, pilots.devices, dtype=torch.long, device=y.device)
     every = torch.arange(frames, device=y.device)
-    for step in range(min(length - 1, pilots.devices)):
+    for _ in range(min(length - 1, pilots.devices)):
         energy = torch.view_as_real(pilots.adjoint(residual)).square().sum(dim=(1, 3))
         energy = energy.masked_fill((decided > 0).repeat_interleave(pilots.per_device, dim=-1), 0)
         most, index = energy.max(dim=-1)
@@ -41,6 +41,6 @@ def pursuit(y: Tensor, noise: Tensor, pilots: Pilots, *, false_alarm: float) -> 
         for _ in range(2):  # twice is enough: once leaves rounding of the size of what cancels
             fresh = fresh - ((basis.conj() @ fresh.unsqueeze(-1)).mT @ basis).squeeze(1)
         fresh = fresh / torch.linalg.vector_norm(fresh, dim=-1, keepdim=True).clamp_min(1e-12) * found.unsqueeze(-1)
-        basis[:, step] = fresh
+        basis = torch.cat([basis, fresh.unsqueeze(1)], dim=1)
         residual = residual - (residual @ fresh.conj().unsqueeze(-1)) * fresh.unsqueeze(1)
     return decided

@@ -30,6 +30,7 @@ MAX_NUMBERS = 2**28
 PACE = 10.0
 """How much faster the log-odds and log-gains of entries are learned than the filters."""
 FIRST_THRESHOLD = 0.3
+LEAST_VARIANCE = 1e-12  # of the noise: where nothing at all was received
 _SHARPNESS = 4.0  # of the hard threshold: rho
 _FIRST_SHARE = -4.0  # of the mean in the soft threshold: its logit
 
@@ -136,7 +137,7 @@ class DenseLayer(nn.Module):
         """X' [S, M, 2 N Q], the factor of the correction [S], and t2 [S]."""
         pulled = residual @ self.filter.T if self.shared else (residual.flatten(1) @ self.filter.T).view_as(x)
         z = x + pulled
-        variance = residual.square().mean(dim=(1, 2))
+        variance = residual.square().mean(dim=(1, 2)).clamp_min(LEAST_VARIANCE)
         t2 = variance.reshape(-1, 1, 1)
         ratio = self.log_gain.exp() / t2  # b / t2
         shrink = ratio / (1 + ratio)

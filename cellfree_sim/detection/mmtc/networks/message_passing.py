@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.mmtc.networks.gains import GainBelief
     from cellfree_sim.uplink.pilots import Pilots
 
+LEAST_VARIANCE = 1e-12  # of the noise: where nothing at all was received
 STARTS = {
     "step": 0.0,
     "variance": 0.0,
@@ -88,7 +89,7 @@ class MessagePassingNet(nn.Module):
         residual, outputs = received, []
         for layer in self._layers():
             noisy = estimate + layer.step * pilots.adjoint(residual)
-            variance = layer.variance * residual.abs().square().mean(dim=(2, 3))  # [S, B]
+            variance = (layer.variance * residual.abs().square().mean(dim=(2, 3))).clamp_min(LEAST_VARIANCE)  # [S, B]
             energy = noisy.abs().square().sum(dim=2).reshape(*variance.shape, pilots.devices, -1)
             scores, weight, slope = self._denoised(energy, gains * layer.gain, log_weights, variance, layer)
             outputs.append(scores)

@@ -39,13 +39,16 @@ def test_every_detector_answers_with_probabilities(name, problem):
     assert torch.allclose(one.logits, found.logits[2:3], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["map-cd", "amp-section", "exact"])
-def test_what_counts_is_the_gain_over_the_noise(name):
+@pytest.mark.parametrize("amplitude", [8.0, 1e-8])
+@pytest.mark.parametrize("name", UNTRAINED)
+def test_what_counts_is_the_gain_over_the_noise(name, amplitude):
+    """Also in watts, where the noise of 1 MHz has the power 1e-14."""
     batch = frames(SMALL)
     detector = create_detector(name, SMALL)
     plain = detector(batch.y, batch.h, batch.noise_variance)
-    louder = detector(8 * batch.y, 64 * batch.h, 64 * batch.noise_variance)
-    assert torch.allclose(plain.logits.exp(), louder.logits.exp(), atol=1e-4)
+    power = amplitude**2
+    other = detector(amplitude * batch.y, power * batch.h, power * batch.noise_variance)
+    assert torch.allclose(plain.logits.exp(), other.logits.exp(), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["map-cd", "exact"])
@@ -156,6 +159,12 @@ def test_nobody_is_found_even_where_most_are_active():
         ),
         ("exact", MmtcProblem(20), {}, "detector 'exact': found 3.49e+09 joint states; allowed: up to 16384"),
         (
+            "covariance",
+            MmtcProblem(4, pilot_length=5000),
+            {},
+            "detector 'covariance': found pilot_length 5000; allowed: at most 4096",
+        ),
+        (
             "map-cd",
             MmtcProblem(10_000, pilot_length=4000, pilots="dft"),
             {},
@@ -183,6 +192,33 @@ def test_wrong_input_is_refused_in_one_line(change, text):
     with pytest.raises(DetectorError) as error:
         create_detector("amp-section", SMALL)(*change(batch.y, batch.h, batch.noise_variance))
     assert str(error.value) == f"detector 'amp-section': {text}"
+
+
+@pytest.mark.parametrize(("name", "options"), [("map-cd", {}), ("covariance", {"threshold": "ratio"})])
+def test_devices_90_db_over_the_noise_drown_nobody(name, options):
+    """720 states at 44 to 92 dB: louder by 40 dB than in the cell, all are found (nobody found would be about 72)."""
+    problem = MmtcProblem(devices=30, pilot_length=16, antennas=8, power_dbm=63.0)
+    batch = frames(problem, 24)
+    assert batch.h.max() > 1e9
+    found = create_detector(name, problem, **options)(batch.y, batch.h, batch.noise_variance)
+    assert torch.isfinite(found.logits).all() and (found.messages != batch.messages).sum() <= 1
+
+
+@pytest.mark.parametrize("name", ["covariance", "exact"])
+def test_frames_without_gains_are_refused_by_what_needs_them(name):
+    batch = frames(SMALL)
+    with pytest.raises(DetectorError, match=f"^detector '{name}': .*found .*unknown gains; allowed: "):
+        create_detector(name, SMALL)(batch.y, None, batch.noise_variance)
+
+
+def test_thresholds_are_parts_of_the_estimate_however_many_errors_are_weighed():
+    problem = MmtcProblem(30, pilot_length=12, gains="estimated", gain_error_db=6.0)
+    batch = frames(problem)
+    one, some = (
+        create_detector("covariance", problem, gain_points=points)(batch.y, batch.h_known, batch.noise_variance)
+        for points in (1, 4)
+    )
+    assert torch.equal(one.messages, some.messages) and one.messages.any()
 
 
 @pytest.mark.parametrize("name", ["map-cd", "amp-section"])
