@@ -213,3 +213,37 @@ def test_status_and_displays_tell_of_bursts(tmp_path: Path, heard: Path) -> None
         "bursts 12/40: SER 0.123 near",
         "bursts 40/40: SER 0.123 near",
     ]
+
+
+def test_errors_in_states_add_up_where_users_may_be_silent(tmp_path: Path, read_page: Any) -> None:
+    """Forty of 400 states are active; of 20 errors 9 are missed, 7 false alarms, and 4 wrong data."""
+    folder = RunFolder.create(tmp_path / "silent", "silent", datetime(2026, 5, 4, tzinfo=UTC))
+    folder.log("start")
+    folder.write_scenario(SCENARIO.replace("{bursts: 40}", "{problem: mmtc, bursts: 4}"))
+    counts = {"symbols": 100, "bits": 10, "blocks": 100, "slots": 1, "active": 10, "requests": 1, "latency_s": 1e-3}
+    with folder.uplink_writer() as table:
+        for burst, (errors, missed, false_alarms) in enumerate([(5, 2, 1), (5, 3, 2), (6, 3, 2), (4, 1, 2)]):
+            row = {
+                "burst": burst,
+                "service": "edge",
+                "cooperation": "local",
+                "detector": "amp",
+                "snr_db": 3.9,
+                **counts,
+            }
+            table.append({**row, "symbol_errors": errors, "missed": missed, "false_alarms": false_alarms})
+    for writer in (folder.metrics_writer(), folder.backhaul_writer()):
+        writer.close()
+    build_report(folder.path)
+    (record,) = service_records(load_run(folder.path))
+    assert record.active == [pytest.approx(0.1)]
+    assert record.states == pytest.approx({"missed": 9 / 400, "false_alarms": 7 / 400, "data": 4 / 400})
+    cells = read_page(folder.path / "report.html").tables["Errors in users' states"][1]
+    assert [float(cell) for cell in cells[1:]] == pytest.approx([0.05, 0.0225, 0.0175, 0.01, 0.1])
+    with style.journal():
+        figure = uplink.draw_states(load_run(folder.path))
+    assert figure is not None
+    places = {line.get_label(): line.get_xdata()[0] for line in figure.axes[0].get_lines()}  # type: ignore[index]
+    assert {name: places[name] for name in ("missed", "false alarms", "wrong data", "nobody found")} == pytest.approx(
+        {"missed": 0.0225, "false alarms": 0.0175, "wrong data": 0.01, "nobody found": 0.1}
+    )
