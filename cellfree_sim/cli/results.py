@@ -75,11 +75,12 @@ def _rates(run: RunData) -> str:
 def _services(run: RunData) -> str:
     """How the edge services of an uplink did, at the highest SNR."""
     from cellfree_sim.results.report_uplink import milliseconds, rate_with_interval
-    from cellfree_sim.results.uplink import service_records
+    from cellfree_sim.results.uplink import service_records, symbols_in_words
 
     records = service_records(run)
     some_refused = any(each.refused for each in records)
-    rows = [["service", "SNR, dB", "SER [95 %]", "BER", "bytes per slot", "latency, ms: median", "99 %"]]
+    errors = "state errors [95 %]" if symbols_in_words(records) == "state" else "SER [95 %]"
+    rows = [["service", "SNR, dB", errors, "BER", "bytes per slot", "latency, ms: median", "99 %"]]
     rows[0] += ["requests refused"] if some_refused else []
     for each in records:
         ser, ber = each.rates["ser"][-1], each.rates["ber"][-1]

@@ -21,7 +21,7 @@ from cellfree_sim.results.analysis import (
 from cellfree_sim.results.figures import draw_figures
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
-from cellfree_sim.results.uplink import service_records
+from cellfree_sim.results.uplink import service_records, symbols_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,7 +179,7 @@ def _uplink_tiles(services: Sequence[ServiceRecord]) -> list[Tile]:
         return []
     value, best = min(rated, key=lambda pair: pair[0])
     more = f"{best.name}, at {signed(best.snr_db[-1], 'g')} dB"
-    tiles = [Tile("lowest symbol error rate", f"{value:.3g}", more)]
+    tiles = [Tile(f"lowest {symbols_in_words(services)} error rate", f"{value:.3g}", more)]
     quickest = min(services, key=lambda each: each.latency_p99_s if math.isfinite(each.latency_p99_s) else math.inf)
     if math.isfinite(quickest.latency_p99_s):
         latency = f"{report_uplink.milliseconds(quickest.latency_p99_s)} ms"

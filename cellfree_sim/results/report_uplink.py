@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.results.formats import signed
 from cellfree_sim.results.report_tables import Row, Table
-from cellfree_sim.results.uplink import STATE_METRICS
+from cellfree_sim.results.uplink import STATE_METRICS, symbols_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,8 @@ def error_table(records: Sequence[ServiceRecord]) -> Table | None:
         for record in records
         for place, snr_db in enumerate(record.snr_db)
     ]
-    columns = ["service", "SNR (dB)", "SER", "BER", "BLER"]
+    ser = "state error rate" if symbols_in_words(records) == "state" else "SER"
+    columns = ["service", "SNR (dB)", ser, "BER", "BLER"]
     return Table("Error rates", columns, rows, RATES_NOTE) if rows else None
 
 

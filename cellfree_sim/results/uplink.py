@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim.results.analysis import RunData, setting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -107,6 +107,11 @@ def _record(name: str, rows: pd.DataFrame, told: Mapping[str, Any] | None, *, si
         refused=int(rows["refused"].sum()),
         undecided=int(rows["undecided"].sum()),
     )
+
+
+def symbols_in_words(records: Sequence[ServiceRecord]) -> str:
+    """What the SER is the rate of: symbols, or users' states where they may be silent."""
+    return "state" if any(record.active for record in records) else "symbol"
 
 
 def _share(rows: pd.DataFrame, metric: str) -> float:

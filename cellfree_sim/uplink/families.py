@@ -19,7 +19,8 @@ def described(problem: Problem) -> dict[str, Any]:
     """The family and the options of a problem, for `problem_of`."""
     options = problem.options()
     if isinstance(options.get("codebook"), Codebook):
-        options["codebook"] = options["codebook"].body()
+        book = options["codebook"]
+        options["codebook"] = {"codewords": book.codewords, "counts": book.counts, "name": book.name}
     return {"family": problem.family, **options}
 
 
@@ -32,6 +33,6 @@ def problem_of(description: dict[str, Any]) -> Problem:
     """
     options = dict(description)
     if "codewords" in options.get("codebook", ()):
-        options["codebook"] = Codebook.from_body(options["codebook"])
+        options["codebook"] = Codebook(**options["codebook"])
     problem: Problem = _CLASSES[options.pop("family")](**options)
     return problem

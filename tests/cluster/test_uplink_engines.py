@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agents.bursts import Bursts
 from agents.packing import Seat
 from agents.placement import remove_groups, reserve
 from agents.uplink import RayUplink
@@ -21,6 +22,7 @@ from cellfree_sim.uplink import MimoProblem
 
 BURSTS = 48
 NAMESPACE = "uplink-engines"
+OFTEN = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4]
 
 
 class Homes:
@@ -142,3 +144,57 @@ def test_devices_of_massive_access_are_found_alike_on_ray(cluster: Any, small_sc
     finally:
         engines[1].close()
         remove_groups(NAMESPACE)
+
+
+@pytest.fixture
+def silent(small_scenario: Any) -> Any:
+    """Grant-free users whose activity changes; a receiver is trained with its signatures while it serves."""
+    services = [
+        {"name": "net", "detector": "sicnn", "queue": {"batch": 3, "deadline_s": 5e-3}},
+        {"name": "soft", "detector": "kbest", "cooperation": "soft_fusion"},
+        {"name": "all", "detector": "mmse-sic", "cooperation": "centralized"},
+    ]
+    training = {"detector": "sicnn", "codebook": "qnn", "activity": OFTEN, "channel": "flat", "iterations": 3}
+    uplink = {
+        "problem": "noma",
+        "codebook": "qnn",
+        "activity": {"by_user": OFTEN},
+        "services": services,
+        "training": {**training, "batch": 32},
+        "events": [
+            {"at_burst": 9, "set_activity": {"by_user": OFTEN[::-1]}},
+            {"at_burst": 10, "retrain": {"service": "net", "ready_after": 11}},
+            {"at_burst": 12, "retrain": {"service": "soft", "ready_after": 4}},
+        ],
+    }
+    network = {"sbs": {"count": 2, "antennas": {"rows": 1, "columns": 1}}, "users": {"count": 6}}
+    return small_scenario(network=network, uplink={**uplink, "bursts": 32, "users_per_group": 4, "snr_db": [9.0]})
+
+
+@pytest.mark.slow
+def test_a_service_that_is_trained_while_it_serves_is_the_same_on_ray(cluster: Any, silent: Any, tmp_path: Any) -> None:
+    network = build_network(silent)
+    distributed = RayUplink(silent, network, Homes([network.mbs, *network.stations]))  # type: ignore[arg-type]
+    found = []
+    try:
+        for uplink in (InlineUplink(silent, network), distributed):
+            rows: list[Any] = []
+            records: list[Any] = []
+            beside = uplink is distributed
+            bursts = Bursts(
+                silent, uplink, beside=beside, on_rows=rows.extend, on_event=records.append, folder=tmp_path
+            )
+            bursts.start(None)
+            while bursts.left:
+                bursts.begin_part()
+                bursts.end(lambda: False)
+            facts = uplink.facts()
+            for service in facts["services"]:
+                service.pop("processes", None)
+            found.append(repr([rows, records, facts, books(uplink), uplink.states()]))
+            assert [each["event"] for each in records] == ["set_activity", *["retrain"] * 2, *["retrained"] * 2]
+            assert records[-1]["codebook"] == "trained"
+    finally:
+        distributed.close()
+        remove_groups(NAMESPACE)
+    assert found[0] == found[1]

@@ -157,7 +157,7 @@ class Fusion:
         Keys (times in simulated seconds; those of a burst that nobody decided, or in which nobody sent, are NaN):
         burst, service, detector, cooperation, snr_db, drop, users (active), slots (0 where nothing was decided),
         symbols, symbol_errors, bits, bit_errors, blocks, block_errors (of what was decided; a block is a user's
-        messages of the burst), undecided
+        messages of the burst), active, missed, false_alarms (see `reports.Errors`), undecided
         (users without a decision), requests, refused (requests), bytes (of backhaul frames), flops, started_s (end of
         the burst on the air), decided_s (the last decision is where it is needed), latency_s = queue_s + compute_s +
         backhaul_s of that decision.
@@ -171,8 +171,10 @@ class Fusion:
 
         Of each service: name, detector (the one in use), detectors (that served), cooperation, cluster, stations,
         precision, snr_db, and for each SNR ser, ser_low, ser_high (ends of the 95 % interval; None where nothing was
-        decided), likewise ber and bler; slots, symbols, symbol_errors, bits, bit_errors, blocks, block_errors,
-        undecided, requests, refused, bytes, bytes_per_slot, flops, slots_per_second (simulated), latency_ms_p50,
+        decided), likewise ber and bler, and where users may be silent missed_detection (of symbols sent) and
+        false_alarm (of silences); slots, symbols, symbol_errors, bits, bit_errors, blocks, block_errors, active,
+        missed, false_alarms, undecided, requests, refused, bytes, bytes_per_slot, flops, slots_per_second (simulated),
+        latency_ms_p50,
         latency_ms_p99, latency_ms, queue_ms, compute_ms, backhaul_ms (means), and by_station: {station: {requests,
         refused, utilisation of its share of the MEC server}} (of the MBS, where the service is there).
         """

@@ -20,6 +20,7 @@ MOST_GROUPS = 1000
 STEPS_PER_E = 200
 """Latencies are counted in steps of 1/200 of their logarithm: percentiles are right to 0.3 %."""
 _RATES = {"ser": ("symbol_errors", "symbols"), "ber": ("bit_errors", "bits"), "bler": ("block_errors", "blocks")}
+_STATE_RATES = {"missed_detection": ("missed", "active"), "false_alarm": ("false_alarms", "silent")}
 _COUNTS = ("undecided", "requests", "refused", "bytes", "slots")
 
 
@@ -59,10 +60,12 @@ class Tally:
         """See `Fusion.facts`; `simulated_s` is the simulated time that all of it took."""
         facts: dict[str, Any] = {"detectors": list(self._detectors), "snr_db": list(self._uplink.snr_db)}
         sums = {name: self._errors[:, :, place] for place, name in enumerate(Errors._fields)}
-        for rate, (errors, trials) in _RATES.items():
+        counts = sums | {"silent": sums["symbols"] - sums["active"]}
+        rates = _RATES | _STATE_RATES if self._uplink.silence else _RATES
+        for rate, (errors, trials) in rates.items():
             found = [
                 grouped_interval(e.tolist(), n.tolist(), units=units)
-                for e, n, units in zip(sums[errors], sums[trials], self._bursts, strict=True)
+                for e, n, units in zip(counts[errors], counts[trials], self._bursts, strict=True)
             ]
             for key, values in zip((rate, f"{rate}_low", f"{rate}_high"), zip(*found, strict=True), strict=True):
                 facts[key] = [None if math.isnan(value) else value for value in values]

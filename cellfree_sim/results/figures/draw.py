@@ -72,8 +72,9 @@ PLANS = (
     _Plan(
         "error-rate-bytes",
         uplink.draw_bytes,
-        "What cooperation buys: symbol error rate against the bytes that cross the backhaul for each slot, with 95 % "
-        "intervals; a hollow mark is the upper end of the interval where nothing went wrong.",
+        "What cooperation buys: error rate of symbols (of users' states, where they may be silent) against the bytes "
+        "that cross the backhaul for each slot, with 95 % intervals; a hollow mark is the upper end of the interval "
+        "where nothing went wrong.",
     ),
     _Plan(
         "latency",

@@ -9,7 +9,14 @@ import numpy as np
 
 from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.figures import style
-from cellfree_sim.results.uplink import LATENCY_PARTS, STATE_METRICS, ErrorRate, ServiceRecord, service_records
+from cellfree_sim.results.uplink import (
+    LATENCY_PARTS,
+    STATE_METRICS,
+    ErrorRate,
+    ServiceRecord,
+    service_records,
+    symbols_in_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +52,7 @@ def draw_rates(run: RunData) -> Figure | None:
     if max((len(record.snr_db) for record in records), default=0) < 2:
         return None
     figure, panels = style.new_figure(style.PAGE_IN, 2.7 + _legend_rows(records) * LEGEND_ROW_IN, 1, 2)
+    word = symbols_in_words(records)
     for axes, metric, letter in zip(panels, ("ser", "ber"), "ab", strict=True):
         for record, look in zip(records, _looks(records), strict=True):
             _curve(axes, record.snr_db, record.rates[metric], look, record.name)
@@ -52,9 +60,9 @@ def draw_rates(run: RunData) -> Figure | None:
             axes.plot(records[0].snr_db, records[0].active, label="nobody found", **NOBODY)
         axes.set_yscale("log")
         axes.set_xlabel("SNR that power control aims at (dB)")
-        axes.set_ylabel({"ser": "symbol error rate", "ber": "bit error rate"}[metric])
+        axes.set_ylabel({"ser": f"{word} error rate", "ber": "bit error rate"}[metric])
         axes.grid()
-        style.panel_letter(axes, letter, {"ser": "symbols", "ber": "bits"}[metric])
+        style.panel_letter(axes, letter, {"ser": f"{word}s", "ber": "bits"}[metric])
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=_columns(records))
     return figure
 
@@ -122,7 +130,7 @@ def draw_bytes(run: RunData) -> Figure | None:
     axes.set_yscale("log")
     axes.margins(x=0.1)
     _byte_axis(axes, place)
-    axes.set_ylabel("symbol error rate")
+    axes.set_ylabel(f"{symbols_in_words(records)} error rate")
     axes.grid()
     handles = [
         Line2D([], [], color=style.BLACK, linestyle="none", marker=look["marker"], markersize=4.5, label=record.name)
@@ -184,7 +192,7 @@ def draw_time(run: RunData) -> Figure | None:
         latency.plot(middles, 1e3 * bins["latency_s"].mean(), **line)
     if np.isfinite(_smallest(errors)):
         errors.set_yscale("log")
-    errors.set_ylabel("symbol error rate")
+    errors.set_ylabel(f"{symbols_in_words(records)} error rate")
     latency.set_ylabel("latency (ms)")
     if _largest(latency) > LOG_FROM * _smallest(latency):
         latency.set_yscale("log")

@@ -94,6 +94,25 @@ def test_rates_and_latencies_are_those_of_the_table(heard: Path) -> None:
     assert (records["near"].rates["ser"][1].low, records["near"].rates["ser"][1].high) == (0.0, 0.02)
 
 
+def test_where_users_may_be_silent_states_are_what_is_right_or_wrong(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "silent", "silent", datetime(2026, 5, 4, tzinfo=UTC))
+    folder.log("start")
+    folder.write_scenario(SCENARIO.replace("bursts: 40", "bursts: 40, problem: noma"))
+    with folder.uplink_writer() as table:
+        for row in rows():
+            table.append(row | {"active": 40, "missed": 4, "false_alarms": 2})
+    for writer in (folder.metrics_writer(), folder.backhaul_writer()):
+        writer.close()
+    folder.write_summary({"name": "silent", "status": "done", "steps": 0, "wall_seconds": 2.0})
+    for record in service_records(load_run(folder.path)):
+        assert record.active == [40 / (SLOTS * USERS)] * 2
+        assert record.states["missed"] == pytest.approx(4 / (SLOTS * USERS))
+    build_report(folder.path)
+    text = (folder.path / "report.html").read_text()
+    assert "state error rate" in text and "symbol error rate" not in text
+    assert "state errors [95 %]" in outcome(folder.path)
+
+
 def test_a_run_that_goes_on_has_rates_without_intervals(heard: Path, tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "going", "going", datetime(2026, 5, 4, tzinfo=UTC))
     folder.log("start")
