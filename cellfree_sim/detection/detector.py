@@ -139,8 +139,8 @@ class Detector:
             noise_variance: of each antenna, E|noise|^2 > 0: float32 [S], or one number for all slots.
 
         Raises:
-            DetectorError: a wrong shape, type or device, a value that is not finite, or more users than this detector
-                can serve.
+            DetectorError: a wrong shape, type or device, a value that is not finite, more users than this detector
+                can serve, or numbers so far apart that it finds no answer.
         """
         import torch
 
@@ -149,8 +149,15 @@ class Detector:
         self._check(y, h, noise_variance)
         if len(y) == 0:
             return Detection(torch.zeros(0, *self.problem.answers(y, h), device=y.device))
-        with torch.no_grad():
-            return self._algorithm(y, h, noise_variance)
+        try:
+            with torch.no_grad():
+                found = self._algorithm(y, h, noise_variance)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            reason = str(error).partition("\n")[0]
+            raise self._error(f"its linear algebra failed; its input may be degenerate ({reason})") from None
+        if torch.isnan(found.logits.sum()):  # log-probabilities may be -inf, never +inf
+            raise self._error("gave what is not a number; its input may be degenerate")
+        return found
 
     def _check(self, y: Tensor, h: Tensor | None, noise_variance: Any) -> None:
         """Raise `DetectorError` where this is not what a detector expects."""

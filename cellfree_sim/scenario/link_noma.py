@@ -94,3 +94,12 @@ class NomaLink(LinkSection):
     rate: Literal["ber", "ser", "bler", "ber_missed"] = Field(
         "ber", description="that counts: bits of active users, answers of all users, messages, or bits with misses"
     )
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> NomaLink:
+        labels = [scheme.label for scheme in self.schemes]
+        for index, label in enumerate(labels):
+            if label in labels[:index]:
+                found = f"found a second scheme '{label}'; allowed: names that differ (key name)"
+                raise MisfitError(("schemes", index), found)
+        return self

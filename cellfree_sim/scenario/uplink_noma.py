@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cellfree_sim.registry import Choice, MisfitError
 from cellfree_sim.scenario.extensions import CODEBOOKS, NOMA_DETECTORS
@@ -77,6 +77,20 @@ class NomaUplink(Uplink):
         None,
         description="how 'cellfree train', or a run that finds no trained file that fits, trains a learned detector",
     )
+
+    @model_validator(mode="after")
+    def _one_thing_at_a_time(self) -> NomaUplink:
+        for event in self.events:
+            if event.retrain is None:
+                continue
+            ready = event.at_burst + event.ready_after
+            for index, other in enumerate(self.events):
+                changes = other.swap_detector is not None or other.retrain is not None
+                if changes and other.service == event.service and event.at_burst < other.at_burst <= ready:
+                    found = f"found {other.at_burst}, while '{event.service}' is trained anew"
+                    allowed = f"allowed: after burst {ready}, when it is ready, or up to {event.at_burst}"
+                    raise MisfitError(("events", index, "at_burst"), f"{found}; {allowed}")
+        return self
 
     @property
     def assigns(self) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
+import zlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +37,8 @@ SAME = 1e-6
 EQUAL = 1e-3
 """By so much may the energies of two users differ."""
 _SEAL = Seal("cellfree-codebook", 1, "codebook", CodebookError)
+_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a damaged .npz may raise."""
 _QAM = {2: "qpsk", 4: "qam16", 6: "qam64", 8: "qam256"}
 
 
@@ -217,15 +221,15 @@ allowed: one codeword for each message
 
 def _from_npz(path: Path) -> Codebook:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as content:
             words = content["codewords"]
             counts = content["counts"].tolist() if "counts" in content else None
             name = str(content["name"]) if "name" in content else path.stem
         return Codebook(words, counts, name)
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, CodebookError):
             raise
-        reason = on_one_line(str(error), 120)
+        reason = on_one_line(str(error).strip() or type(error).__name__, 120)
         raise CodebookError(f"found '{path.name}', which is no codebook: {reason}") from None
 
 
@@ -248,12 +252,17 @@ def symbols(rate: int) -> NDArray[np.complex128]:
 class CodebookOptions(Named):
     """Options of a way to make codebooks. Registered in `CODEBOOKS`."""
 
+    @property
+    def from_file(self) -> bool:
+        """Whether it reads a file that its user names, so that equal options may give another codebook later."""
+        return False
+
     @abstractmethod
     def design(
         self, users: int, resources: int, rates: tuple[int, ...], activity: tuple[float, ...] | None
     ) -> Codebook:
         """The codebook of so many users on so many resources, `rates` bits each, of any energy.
 
-        `activity` is how often each user sends (None: always). Equal arguments give equal codebooks.
-        Raises `CodebookError` where there is none.
+        `activity` is how often each user sends (None: always). Equal arguments give equal codebooks, unless they come
+        from a file. Raises `CodebookError` where there is none.
         """

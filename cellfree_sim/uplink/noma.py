@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import ValidationError
@@ -331,7 +331,11 @@ def _book(
     activity: tuple[float, ...] | None,
 ) -> Codebook:
     """The codebook that was designed or given, if it fits."""
-    book = design if isinstance(design, Codebook) else _designed(design, users, resources, rates, activity)
+    if isinstance(design, Codebook):
+        book = design
+    else:  # a file may have another content each time
+        made = design.design if design.from_file else partial(_designed, design)
+        book = made(users, resources, rates, activity)
     expected = tuple(2**rate for rate in rates)
     if (book.users, book.resources) != (users, resources):
         found = f"found one of {book.users} users on {book.resources} resources"

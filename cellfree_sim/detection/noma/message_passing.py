@@ -26,7 +26,7 @@ class GaussianMessages(DetectorOptions):
         """See `DetectorOptions.build`."""
         import torch
 
-        from cellfree_sim.detection.noma.algorithms.common import Code, normalised
+        from cellfree_sim.detection.noma.algorithms.common import Code, normalised, precise
         from cellfree_sim.detection.noma.algorithms.message_passing import (
             SLOTS_AT_ONCE,
             RealCoordinates,
@@ -37,7 +37,8 @@ class GaussianMessages(DetectorOptions):
 
         def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
             here = code.to(y.device)
-            pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in (y, h, noise_variance)), strict=True)
+            given = precise(y, h, noise_variance)
+            pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in given), strict=True)
             options: dict[str, Any] = {"kind": self.kind, "iterations": self.iterations, "damping": self.damping}
             found = torch.cat([gaussian_messages(some, over, noise, here, **options) for some, over, noise in pieces])
             return Detection(normalised(found, here.log_prior), iterations=self.iterations)

@@ -31,7 +31,7 @@ class ByCoordinates(DetectorOptions):
         """See `DetectorOptions.build`."""
         import torch
 
-        from cellfree_sim.detection.noma.algorithms.common import Code, normalised
+        from cellfree_sim.detection.noma.algorithms.common import Code, normalised, precise
         from cellfree_sim.detection.noma.algorithms.gaussian import Coordinates
 
         self.check(problem)
@@ -39,9 +39,10 @@ class ByCoordinates(DetectorOptions):
 
         def detect(y: Tensor, h: Tensor, noise_variance: Tensor) -> Detection:
             here = code.to(y.device)
-            pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in (y, h, noise_variance)), strict=True)
+            given = precise(y, h, noise_variance)
+            pieces = zip(*(torch.split(value, SLOTS_AT_ONCE) for value in given), strict=True)
             found = torch.cat([self.scores(some, channels, noise, here) for some, channels, noise in pieces])
-            return Detection(normalised(found, here.log_prior))
+            return Detection(normalised(found, here.log_prior).float())
 
         return detect
 

@@ -106,6 +106,7 @@ class Fusion:
             for index, each in enumerate(self._uplink.services)
             if each.cooperation == "centralized"
         }
+        self._models = {self._names[index]: self._detectors[index] for index in self._queues}
         self._tallies = [Tally(self._uplink) for _ in self._uplink.services]
         self._stations_did = [
             {station: {"requests": 0, "refused": 0, "flops": 0.0} for station in roster} for roster in self._rosters
@@ -206,7 +207,7 @@ class Fusion:
         """Let a service detect with another detector from now on; for those at the stations, it is only noted."""
         index = self._names.index(service)
         if index in self._queues:
-            self._services.swap(self._reception.model(index), detector)
+            self._swap_model(self._reception.model(index), detector)
             self._warned.discard((index, self._network.mbs))
         self._detectors[index] = detector
 
@@ -217,7 +218,9 @@ class Fusion:
         for index in self._queues:
             if change.codebook is not None or self._names[index] == change.service:
                 problem = self._reception.problem_at(self._uplink.services[index], change.burst)
-                self._services.add(self._reception.model(index), self._detectors[index], problem)
+                model = self._reception.model(index)
+                self._services.add(model, self._detectors[index], problem)
+                self._models[model] = self._detectors[index]
                 self._warned.discard((index, self._network.mbs))
 
     def state(self) -> dict[str, Any]:
@@ -227,6 +230,7 @@ class Fusion:
             "links": [[each.state(), each.journeys()] for each in (self._up, self._down)],
             "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
             "detectors": {index: each.model_dump(mode="json") for index, each in self._detectors.items()},
+            "models": {model: each.model_dump(mode="json") for model, each in self._models.items()},
             "changes": [change.packed() for change in self._reception.changes],
             "coming": [[station, report.packed(), frame] for station, report, frame in self._coming],
             "frames": [[list(tag), frame] for tag, frame in self._frames.items()],
@@ -247,12 +251,12 @@ class Fusion:
             links.restore(free)
             links.resume(journeys)
         self._reception.changes.clear()
+        self._models = {model: each for model, each in self._models.items() if model in self._names}
         for values in state["changes"]:
             self.change(Change.unpacked(self._uplink.problem, values))
-        for index, options in state["detectors"].items():
-            detector = detector_of(self._uplink, options)
-            if detector != self._detectors[index]:
-                self.swap(self._names[index], detector)
+        for model, options in state["models"].items():  # requests from before a change may still wait
+            self._swap_model(model, detector_of(self._uplink, options))
+        self._detectors = {index: detector_of(self._uplink, each) for index, each in state["detectors"].items()}
         for index, queue in self._queues.items():
             restore_queue(queue, state["queues"][index])
         self._coming = [(int(at), Report.unpacked(each), bytes(frame)) for at, each, frame in state["coming"]]
@@ -271,6 +275,11 @@ class Fusion:
     def drain_ledger(self) -> bytes:
         """The book of the MBS's uplink since the last call."""
         return self._port.ledger.drain_bytes()
+
+    def _swap_model(self, model: str, detector: DetectorOptions) -> None:
+        if detector != self._models[model]:
+            self._services.swap(model, detector)
+            self._models[model] = detector
 
     def _open(self, burst: int) -> None:
         """A burst was sent: all stations will report of it, unless nobody is active."""

@@ -118,6 +118,7 @@ class Receiver:
             for index, each in self._here.items()
             if each.cooperation != "centralized"
         }
+        self._models = {names[index]: self._detectors[index] for index in self._queues}
         self._channels: NDArray[np.complex64] | None = None
         self._gains: NDArray[np.float32] | None = None
         self._reports: list[Report] = []
@@ -169,7 +170,7 @@ class Receiver:
         """Let a service detect with another detector: all requests not yet in a batch. Nothing where it is not here."""
         index = self._names.index(service)
         if index in self._queues:
-            self._services.swap(self._reception.model(index), detector)
+            self._swap_model(self._reception.model(index), detector)
             self._detectors[index] = detector
             self._warned.discard(index)
 
@@ -182,7 +183,9 @@ class Receiver:
             elif change.codebook is None:
                 continue
             problem = self._reception.problem_at(self._here[index], change.burst)
-            self._services.add(self._reception.model(index), self._detectors[index], problem)
+            model = self._reception.model(index)
+            self._services.add(model, self._detectors[index], problem)
+            self._models[model] = self._detectors[index]
             self._warned.discard(index)
 
     def assign(self, burst: int) -> dict[str, bytes]:
@@ -213,6 +216,7 @@ class Receiver:
             "port": self._port.state(),
             "queues": {index: queue_state(queue) for index, queue in self._queues.items()},
             "detectors": {index: self._detectors[index].model_dump(mode="json") for index in self._queues},
+            "models": {model: each.model_dump(mode="json") for model, each in self._models.items()},
             "changes": [change.packed() for change in self._reception.changes],
         }
 
@@ -222,18 +226,23 @@ class Receiver:
         self._port.restore(state["port"])
         self._reports = []
         self._reception.changes.clear()
+        self._models = {model: each for model, each in self._models.items() if model in self._names}
         for values in state["changes"]:
             self.change(Change.unpacked(self._uplink.problem, values))
+        for model, options in state["models"].items():  # requests from before a change may still wait
+            self._swap_model(model, detector_of(self._uplink, options))
         for index, queue in self._queues.items():
             restore_queue(queue, state["queues"][index])
-            detector = detector_of(self._uplink, state["detectors"][index])
-            if detector != self._detectors[index]:
-                self._services.swap(self._reception.model(index), detector)
-                self._detectors[index] = detector
+            self._detectors[index] = detector_of(self._uplink, state["detectors"][index])
 
     def drain_ledger(self) -> bytes:
         """The book of the station's uplink since the last call."""
         return self._port.ledger.drain_bytes()
+
+    def _swap_model(self, model: str, detector: DetectorOptions) -> None:
+        if detector != self._models[model]:
+            self._services.swap(model, detector)
+            self._models[model] = detector
 
     def _superposed(self, burst: int, parts: Sequence[UplinkBurst]) -> Heard:
         """What all groups sent in a burst, over this station's channels, with noise of power 1."""

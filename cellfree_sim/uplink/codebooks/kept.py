@@ -18,6 +18,11 @@ class FromFile(CodebookOptions):
     name: Literal["file"] = "file"
     path: str = Field(min_length=1, description="what `Codebook.save` wrote, or an .npz with codewords [N, M, K]")
 
+    @property
+    def from_file(self) -> bool:
+        """See `CodebookOptions.from_file`."""
+        return True
+
     def design(
         self, users: int, resources: int, rates: tuple[int, ...], activity: tuple[float, ...] | None
     ) -> Codebook:

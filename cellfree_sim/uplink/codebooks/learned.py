@@ -39,6 +39,11 @@ class LearnedCode(CodebookOptions):
 
     file: str | None = Field(None, description="a trained file, or the name of a shipped one; by default one that fits")
 
+    @property
+    def from_file(self) -> bool:
+        """See `CodebookOptions.from_file`."""
+        return self.file is not None
+
     def shape(self) -> dict[str, Any]:
         """The options that say what is learned."""
         return self.model_dump(mode="json", exclude={"name", "file"})

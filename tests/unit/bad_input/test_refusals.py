@@ -116,6 +116,11 @@ KEYS = [
         "option without name", "downlink: {policy: {width: 3}}\n", ":1:20: downlink.policy.name: is missing; allowed: "
     ),
     broken("missing option", "channel: {model: trace}\n", "s.yaml:1:18: channel.model.path: is missing; allowed: "),
+    broken(
+        "two schemes of one name",
+        "link: {family: noma, schemes: [{detector: {name: kbest, survivors: 4}}, {detector: kbest}]}\n",
+        "s.yaml:1:73: link.schemes[1]: found a second scheme 'wbe + kbest'; allowed: names that differ",
+    ),
     broken("section is nothing", "network:\nseed: 1\n", "s.yaml:1:1: network: found nothing; allowed: a mapping"),
     broken("no space", "network:\n  sbs:\n    count:3\n", ":3:5: network.sbs: found 'count:3' (a space is missing"),
 ]

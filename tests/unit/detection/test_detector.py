@@ -143,6 +143,7 @@ def spoilt(values, number):
         (lambda y, h, n: (y, spoilt(h, float("-inf")), n), "h: found a value that is not finite; expected finite"),
         (lambda y, h, n: (y, h, spoilt(n, 0.0)), "noise_variance: found 0; expected positive numbers"),
         (lambda y, h, n: (y, h, -1), "noise_variance: found -1; expected positive numbers"),
+        (lambda y, h, n: (y, 0 * h, n), "gave what is not a number; its input may be degenerate"),
     ],
 )
 def test_wrong_input_is_refused_in_one_line_and_the_next_is_answered(batch, change, text):
@@ -151,3 +152,10 @@ def test_wrong_input_is_refused_in_one_line_and_the_next_is_answered(batch, chan
         made(*change(batch.y, batch.h, batch.noise_variance))
     assert str(error.value).startswith(f"detector 'correlator': {text}") and "\n" not in str(error.value)
     assert len(made(batch.y, batch.h, batch.noise_variance).logits) == 6
+
+
+def test_failing_linear_algebra_is_one_line(batch, monkeypatch):
+    made = create_detector("correlator", PROBLEM)
+    monkeypatch.setattr(made, "_algorithm", lambda y, h, n: Detection.of(torch.linalg.cholesky(-torch.eye(2))))
+    with pytest.raises(DetectorError, match="its linear algebra failed; its input may be degenerate"):
+        made(batch.y, batch.h, batch.noise_variance)

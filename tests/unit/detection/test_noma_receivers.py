@@ -148,7 +148,7 @@ def test_a_single_user_has_the_exact_posterior(name):
 
 
 @pytest.mark.parametrize("name", BLIND)
-@pytest.mark.parametrize("snr_db", [-20.0, 60.0])
+@pytest.mark.parametrize("snr_db", [-20.0, 60.0, 150.0])
 def test_extreme_noise_and_users_out_of_reach_give_finite_answers(name, snr_db):
     problem = NomaProblem(6, 4, 2, 0.5, "flat", "scma" if name == "mpa" else "wbe")
     batch = slots(problem, 20, snr_db)
@@ -159,6 +159,15 @@ def test_extreme_noise_and_users_out_of_reach_give_finite_answers(name, snr_db):
     assert logits.isfinite().all()
     if snr_db < 0:  # nothing is known but how often users send
         assert torch.allclose(logits[:10, 2].exp(), problem.log_prior[2].exp().expand(10, -1), atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["ml", "kbest"])
+def test_one_user_much_stronger_than_noise_hides_no_other(name):
+    """100 dB above the noise, the others 20: decisions as by enumeration in double precision, but for a few."""
+    problem = NomaProblem(3, 2, 2, 0.5, "flat", received_power_db=(80.0, 0.0, 0.0))
+    batch = slots(problem, 100, 20.0)
+    found = create_detector(name, problem)(batch.y, batch.h, batch.noise_variance).messages
+    assert (found.numpy() != exact(problem, batch).argmax(-1)).mean() < 0.02
 
 
 @pytest.mark.parametrize("name", [name for name in BLIND if name not in ("mf", "mmse")])

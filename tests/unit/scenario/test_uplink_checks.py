@@ -62,6 +62,11 @@ REFUSED = {
         "service",
         "found 'ep'; allowed: kbest-local",
     ),
+    "uplink: {problem: noma, events: [{at_burst: 9, retrain: {service: kbest-local, ready_after: 10}}, "
+    "{at_burst: 19, swap_detector: {service: kbest-local, detector: ep}}]}": (
+        "events",
+        "found 19, while 'kbest-local' is trained anew; allowed: after burst 19, when it is ready, or up to 9",
+    ),
     "uplink: {problem: noma, rates: [1, 2]}": ("rates", "found 2 values; allowed: one, or one for each of 10 users"),
     "uplink: {problem: noma, fading: selective, resources: 5}\nradio: {subcarriers: 4}": (
         "fading",

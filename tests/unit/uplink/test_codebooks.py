@@ -137,6 +137,14 @@ def test_a_codebook_that_nobody_can_use_is_refused(words, counts, text):
         Codebook(words, counts)
 
 
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path):
+    kept, options = tmp_path / "kept.npz", {"name": "file", "path": str(tmp_path / "kept.npz")}
+    for one in ("random", "wbe"):
+        book = NomaProblem(3, 2, codebook=one).book
+        book.save(kept)
+        assert NomaProblem(3, 2, codebook=options).book == book
+
+
 def test_files_that_are_no_codebook_are_refused_in_one_line(tmp_path):
     book = NomaProblem(3, 2).book
     data = bytearray(book.to_bytes())
@@ -144,7 +152,11 @@ def test_files_that_are_no_codebook_are_refused_in_one_line(tmp_path):
     (tmp_path / "damaged.codebook").write_bytes(bytes(data))
     np.savez(tmp_path / "other.npz", weights=np.zeros(3))
     np.savez(tmp_path / "code.npz", codewords=np.array([{"a": 1}], dtype=object))
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:40])
     for name, text in (
+        ("empty.npz", "no codebook: No data left"),
+        ("cut.npz", "no codebook: File is not a zip file"),
         ("none.codebook", "cannot read"),
         ("damaged.codebook", "damaged"),
         ("other.npz", "no codebook"),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 IMPOSSIBLE = -1e30
 """Log-probability of an answer that a user does not have, where -inf would make a NaN of a difference."""
+STRONG = 1e6
+"""Received power over noise from which on float32 loses digits that matter."""
+ROUNDING = 1e-14
+"""Power of what was rounded in y and h, over that of what is received: no noise is less."""
 
 
 class Code:
@@ -69,6 +73,15 @@ def same_in_all_slots(h: Tensor) -> bool:
 def as_real(values: Tensor) -> Tensor:
     """Complex [..., R] as real [..., 2 R]: real parts, then imaginary parts."""
     return torch.cat([values.real, values.imag], dim=-1)
+
+
+def precise(y: Tensor, h: Tensor, noise_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """y, h and noise variance in double precision where some slot needs it: where all users together are `STRONG`."""
+    power = (h.real.square() + h.imag.square()).sum(dim=1).amax(dim=-1)
+    if not (power > STRONG * noise_variance).any():
+        return y, h, noise_variance
+    noise = torch.maximum(noise_variance.double(), ROUNDING * power.double())
+    return y.to(torch.complex128), h.to(torch.complex128), noise
 
 
 def normalised(scores: Tensor, log_prior: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ def squared_errors(scores: Tensor, messages: Tensor, words: Words) -> Tensor:
     codewords = words.codewords
     expected = torch.einsum("snm,nmk->snk", scores.float().softmax(dim=-1).to(codewords.dtype), codewords)
     sent = codewords[torch.arange(len(codewords), device=codewords.device), messages]
-    counts = words.log_prior.isfinite().sum(dim=1) - int(words.silence)
+    own = words.log_prior[:, :-1] if words.silence else words.log_prior
+    counts = own.isfinite().sum(dim=1)
     energy = codewords.detach().abs().square().sum(dim=(1, 2)) / counts
     return torch.view_as_real(expected - sent).square().sum(dim=(-2, -1)).mean(dim=0) / energy
 

@@ -13,7 +13,7 @@ from cellfree_sim.detection.learned.curricula.noma import Curriculum
 from cellfree_sim.detection.learned.trained import read_trained, save_trained, shipped_detectors
 from cellfree_sim.detection.learned.trainer import DetectorTrainer
 from cellfree_sim.detection.noma.networks.gaussian import distances
-from cellfree_sim.detection.noma.networks.losses import prioritised, unfairness
+from cellfree_sim.detection.noma.networks.losses import prioritised, squared_errors, unfairness
 from cellfree_sim.detection.noma.networks.message_passing import AssociationNet, changes, improved, likeliest
 from cellfree_sim.detection.noma.networks.transmitters import SignatureCode, audible
 from cellfree_sim.detection.noma.networks.words import Words, real_parts
@@ -247,3 +247,11 @@ def test_a_receiver_without_a_file_is_trained_on_the_problem_that_asks_for_it():
         Curriculum.default(detector, NomaProblem(6, 4, activity=0.5, codebook="qnn"), users=6)
     with pytest.raises(DetectorError, match="which is in no file"):
         Curriculum.default(detector, problem.changed(codebook=problem.book), users=6)
+
+
+def test_a_receiver_that_knows_nothing_has_the_squared_error_one_of_a_user_that_always_sends():
+    problem = NomaProblem(2, 2, 1, (1.0, 0.5))
+    words = Words.of(problem.codebook, problem.log_prior)
+    messages = torch.tensor([[0, 2], [1, 2]])  # the second is silent, which costs nothing
+    errors = squared_errors(problem.log_prior.expand(2, -1, -1), messages, words)
+    assert torch.allclose(errors, torch.tensor([1.0, 0.0]), atol=1e-6)

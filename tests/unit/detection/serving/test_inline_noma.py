@@ -15,7 +15,7 @@ from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.deployment import InlineUplink
 from cellfree_sim.errors import CodebookError
 from cellfree_sim.network import build_network
-from cellfree_sim.scenario.extensions import CODEBOOKS
+from cellfree_sim.scenario.extensions import CODEBOOKS, detectors_of
 from cellfree_sim.scenario.schema import Scenario
 from cellfree_sim.uplink.codewords import codebook_of
 from cellfree_sim.uplink.population import activity_probabilities, transmissions
@@ -268,6 +268,28 @@ def test_what_was_sent_in_the_old_codebook_is_received_in_it(cut: int | None) ->
     table = books.take_rows()
     assigned = [n for kind, n in zip(table["kind"], table["payload_bytes"], strict=True) if "assignment" in kind]
     assert sum(assigned) == 2 * 6 * (4 * 4 * 8 + 4)  # each user twice
+
+
+@pytest.mark.parametrize("cut", [15, 17, 30])
+def test_requests_from_before_a_change_keep_the_detector_that_was_swapped_in(cut: int) -> None:
+    """Also where another process goes on: the detector was swapped at burst 10, and requests wait beyond 16."""
+    scenario = noma_scenario(uplink={"services": services("mf", "local", "centralized"), "snr_db": [25.0]})
+    kbest = detectors_of("noma").create("kbest")
+    found = []
+    for stop in (40, cut):
+        uplink, rows = started(scenario), []
+        for until in sorted({10, 16, 40, stop}):
+            rows += rows_of(uplink, until)
+            if until == stop:
+                uplink = started(scenario, uplink.states())
+            if until == 10:
+                uplink.swap("local", kbest)
+                uplink.swap("centralized", kbest)
+            if until == 16:
+                for way in ("local", "centralized"):
+                    uplink.change(Change(16, way, kbest, tuple(OFTEN)))
+        found.append(repr(rows))
+    assert found[0] == found[1]
 
 
 def test_users_change_and_a_receiver_that_is_told_does_better() -> None:
