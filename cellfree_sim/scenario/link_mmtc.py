@@ -29,6 +29,9 @@ class MmtcLinkProblem(Section):
     activity: float = Field(0.1, ge=1e-9, le=0.999, description="probability that a device is active in a frame")
     pilots: Literal["gaussian", "dft"] = Field("gaussian", description="random, or random rows of a Fourier matrix")
     pilot_seed: int = Field(1, ge=0, le=2**63 - 1, description="of the pilots, and of fixed positions")
+    positions: Literal["fresh", "fixed"] = Field(
+        "fresh", description="of the devices: new in each frame, or one drop, by the seed of the pilots"
+    )
     gains: Literal["known", "estimated", "unknown"] = Field("known", description="large-scale gains at the receiver")
     gain_error_db: float = Field(0.0, ge=0, le=100, description="standard deviation of estimated gains")
     power: Literal["per-pilot", "per-symbol"] = Field(

@@ -27,11 +27,7 @@ def evaluate(scenario: Scenario) -> list[Row]:
     Raises:
         UserError: the scenario has no link of mMTC, or none of its detectors can serve.
     """
-    from cellfree_sim.scenario.link_mmtc import MmtcLink
-
-    link = scenario.link
-    if not isinstance(link, MmtcLink):
-        raise UserError("link: found none of the family mmtc; allowed: a problem and detectors to measure")
+    link = link_of(scenario)
     ready, rows = _prepared(link)
     if not ready:
         raise UserError(f"link.detectors: none can serve: {'; '.join(row['note'] for row in rows)}")
@@ -45,6 +41,15 @@ def evaluate(scenario: Scenario) -> list[Row]:
         count=count,
         primary="ser",
     )
+
+
+def link_of(scenario: Scenario) -> MmtcLink:
+    """The section `link` of a scenario."""
+    from cellfree_sim.scenario.link_mmtc import MmtcLink
+
+    if not isinstance(scenario.link, MmtcLink):
+        raise UserError("link: found none of the family mmtc; allowed: a problem and detectors to measure")
+    return scenario.link
 
 
 def count(scheme: Scheme, frames: Batch, detection: Any) -> Counted:

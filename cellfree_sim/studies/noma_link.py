@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.errors import CodebookError, DetectorError, UserError
 from cellfree_sim.studies.schemes import Counted, Row, Scheme, measure
+from cellfree_sim.studies.training import trained_once
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.link_noma import NomaLink
@@ -154,7 +155,7 @@ def _prepared(link: NomaLink, scenario: Scenario, folder: Path) -> tuple[dict[st
             if each.training is not None:
                 key = each.training.model_dump_json()
                 if key not in made:
-                    made[key] = _trained(each.training, scenario, folder / f"{len(made)}.detector")
+                    made[key] = _trained(each.training, scenario, folder, len(made))
                 codebook, receiver, curve = made[key]
                 options = each.detector if each.code_alone else receiver
                 notes += [{"algorithm": each.label, **row} for row in curve]
@@ -169,19 +170,11 @@ def _prepared(link: NomaLink, scenario: Scenario, folder: Path) -> tuple[dict[st
     return ready, notes
 
 
-def _trained(training: NomaTraining, scenario: Scenario, path: Path) -> tuple[Any, Any, list[Row]]:
-    """The codebook and the receiver that a training section makes (in a file), and the rows of its curve."""
-    from cellfree_sim.detection.learned.trained import save_trained
-    from cellfree_sim.detection.learned.trainer import DetectorTrainer
-    from cellfree_sim.scenario import dump_scenario
+def _trained(training: NomaTraining, scenario: Scenario, folder: Path, number: int) -> tuple[Any, Any, list[Row]]:
+    """The codebook and the receiver that a training section makes, and the rows of its curve."""
     from cellfree_sim.scenario.extensions import CODEBOOKS
-    from cellfree_sim.threads import one_torch_thread
 
-    with one_torch_thread():
-        trainer = DetectorTrainer(training, seed=scenario.seed)
-        trainer.run()
-    trained = trainer.trained(name=scenario.name, scenario=dump_scenario(scenario))
-    save_trained(trained, path)
+    trained, path = trained_once(training, scenario, folder / f"{number}.detector")
     codebook = training.codebook
     if getattr(codebook, "learned", False):
         codebook = CODEBOOKS.create("trained", file=str(path)).design(0, 0, (), None)

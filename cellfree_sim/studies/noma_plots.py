@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.results.figures import style
@@ -65,15 +65,21 @@ def draw_panels(
     results: Results, panels: Sequence[Panel], looks: Mapping[str, Look], *, columns: int, height_in: float
 ) -> Figure:
     """Error rates against SNR with bars of two standard errors, one panel beside or below the other."""
+    from matplotlib.ticker import MaxNLocator
+
     rows = -(-len(panels) // columns)
     figure, grid = style.new_figure(style.PAGE_IN, height_in, rows, columns, sharey=True, squeeze=False)
     for index, (axes, panel) in enumerate(zip(grid.flat, panels, strict=False)):
         for scheme, look in looks.items():
-            _curve(axes, rows_of(results, panel.case, scheme, panel.rate), look)
+            draw_curve(axes, rows_of(results, panel.case, scheme, panel.rate), look)
         axes.set_yscale("log")
         axes.grid(which="major")
-        style.panel_letter(axes, "abcdefgh"[index], panel.title)
+        if len(panels) > 1:
+            style.panel_letter(axes, "abcdefgh"[index], panel.title)
+        else:
+            axes.set_title(panel.title)
         axes.set_xlabel("SNR (dB)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if index % columns == 0:
             axes.set_ylabel(panel.ylabel)
     for axes in list(grid.flat)[len(panels) :]:
@@ -83,7 +89,8 @@ def draw_panels(
     return figure
 
 
-def _curve(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+def draw_curve(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+    """A line of `rows_of` with bars of two standard errors, where there are errors enough."""
     rows = rows[rows["errors"] >= FEW]
     if len(rows):
         low = (ERRORS * rows["error"]).clip(upper=0.9 * rows["value"])
@@ -120,7 +127,7 @@ def below(
         between = len(gaps) > 1 and error > float((errors**2).sum() ** 0.5) / len(errors)
         numbers.append(
             Number(
-                f"{worse} minus {better}, {case}, {snr_db:g} dB",
+                f"{worse} minus {better}{_in(case)}, {snr_db:g} dB",
                 -gap / base + within,
                 error / base,
                 f"of the {rate.partition('_')[0].upper()} of {worse}",
@@ -128,7 +135,22 @@ def below(
                 one_training=len(gaps) == 1 and bool(found["learned"].any()),
             )
         )
-    return numbers or [Number(f"{worse} minus {better}, {case}", math.nan, math.nan, "")]
+    return numbers or [Number(f"{worse} minus {better}{_in(case)}", math.nan, math.nan, "")]
+
+
+def _in(case: str) -> str:
+    return f", {case}" if case else ""
+
+
+def over_seeds(what: str, values: Sequence[float], unit: str = "") -> Number:
+    """The mean of numbers of which each seed gave one, with its standard error; that of one is not known."""
+    if not values:
+        return Number(what, math.nan, math.nan, unit)
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return Number(what, mean, math.nan, unit)
+    error = (sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)) ** 0.5
+    return Number(what, mean, error, unit, seeds=len(values))
 
 
 def claim(
@@ -140,15 +162,19 @@ def claim(
     snrs: Sequence[float] | None = None,
     because: str = "",
 ) -> Verdict:
-    """A verdict on the first scheme of each pair (case, rate, better, worse) being below the second, at every SNR."""
+    """A verdict on the first scheme of each pair (case, rate, better, worse) being below the second, at every SNR.
+
+    `because` says why, where it does not hold.
+    """
     numbers = [
         number
         for case, rate, better, worse in pairs
         for number in below(results, case, rate, better, worse, within=within, snrs=snrs)
     ]
     notes = [note for _, _, *names in pairs for name in names for note in notes_of(results, name)]
-    reasons = [because, *dict.fromkeys(notes)]
-    return positive(text, numbers, because=". ".join(reason for reason in reasons[:2] if reason))
+    verdict = positive(text, numbers)
+    reasons = [because if verdict.verdict != "holds" else "", *dict.fromkeys(notes)]
+    return positive(text, numbers, because=". ".join([reason for reason in reasons if reason][:2]))
 
 
 def notes_of(results: Results, scheme: str) -> list[str]:
@@ -172,8 +198,21 @@ def draw_training(axes: Axes, results: Results, case: str, looks: Mapping[str, L
         axes.plot(by.mean().index, by.mean(), **look.plot)
         axes.fill_between(by.min().index, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
     axes.set_yscale("log")
+    plain_decades(axes)
     axes.set_xlabel("iteration")
     axes.grid(which="major")
+
+
+def plain_decades(axes: Axes) -> None:
+    """Ticks of a logarithmic axis of y as 0.2 and 0.03, not as powers of ten."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class Plain(LogFormatterSciNotation):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    axes.yaxis.set_major_formatter(Plain())
+    axes.yaxis.set_minor_formatter(Plain(labelOnlyBase=False, minor_thresholds=(1.2, 0.5)))
 
 
 def last_losses(results: Results, case: str, scheme: str, column: str = "loss", at: float = 1.0) -> dict[int, float]:
@@ -194,21 +233,26 @@ def lower_loss(results: Results, case: str, better: str, worse: str, column: str
     """By how much the training curve of `better` is below that of `worse`, as a part of it; over seeds."""
     ours, theirs = (last_losses(results, case, name, column, at) for name in (better, worse))
     gaps = [1 - ours[seed] / theirs[seed] for seed in ours if theirs.get(seed, 0) > 0]
-    what = f"{column.replace('_', ' ')} of {worse} minus {better}, {case}" + (f", at {at:.0%}" if at < 1 else "")
-    if not gaps:
-        return Number(what, math.nan, math.nan, "")
-    mean = sum(gaps) / len(gaps)
-    if len(gaps) < 2:
-        return Number(what, mean, math.nan, f"of that of {worse}")
-    error = (sum((gap - mean) ** 2 for gap in gaps) / (len(gaps) - 1) / len(gaps)) ** 0.5
-    return Number(what, mean, error, f"of that of {worse}", seeds=len(gaps))
+    what = f"{column.replace('_', ' ')} of {worse} minus {better}{_in(case)}" + (f", at {at:.0%}" if at < 1 else "")
+    return over_seeds(what, gaps, f"of that of {worse}")
 
 
-def named(looks: Mapping[str, Look], *names: str) -> dict[str, Look]:
-    """Some of the looks, in this order."""
-    return {name: looks[name] for name in names}
+def times_of(results: Results) -> dict[str, float]:
+    """CPU time of a frame of each scheme, in microseconds, the shortest first; the mean over seeds."""
+    table = results.table
+    if "cpu_us_per_slot" not in table:
+        return {}
+    found = table[table["cpu_us_per_slot"].notna()].groupby("algorithm")["cpu_us_per_slot"].mean().sort_values()
+    return {str(name): float(value) for name, value in found.items()}
 
 
-def thinner(look: Look) -> Look:
-    """The same, lighter."""
-    return replace(look, width=0.8, filled=False)
+def draw_times(axes: Axes, results: Results, colours: Mapping[str, str] | None = None) -> None:
+    """Bars of CPU times, with what they are in figures."""
+    times = times_of(results)
+    colour = [(colours or {}).get(name, style.SKY) for name in times]
+    axes.barh(list(times), list(times.values()), color=colour, height=0.6)
+    for place, value in enumerate(times.values()):
+        axes.text(value * 1.1, place, f"{value:.3g}", va="center", fontsize=6.5)
+    axes.set_xscale("log")
+    if times:
+        axes.set_xlim(10 ** math.floor(math.log10(min(times.values()))), max(times.values()) * 3)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cellfree_sim.results.figures import style
 from cellfree_sim.studies.mul_vae.curves import CASES, RATES
 from cellfree_sim.studies.noma_link import evaluate
-from cellfree_sim.studies.noma_plots import claim, draw_training, lower_loss
+from cellfree_sim.studies.noma_plots import claim, draw_times, draw_training, lower_loss
 from cellfree_sim.studies.plots import DOTTED, SOLID, Look, legend_below
 from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import Number, Verdict, positive
@@ -135,15 +135,7 @@ def draw_costs(results: Results) -> Figure:
     left.set_ylabel("multiplications of a detection")
     left.grid(which="major")
     left.legend()
-    table = results.table
-    rows = table[table["cpu_us_per_slot"].notna()].sort_values("cpu_us_per_slot")
-    right.barh(
-        rows["algorithm"], rows["cpu_us_per_slot"], height=0.6, color=[looks[name] for name in rows["algorithm"]]
-    )
-    for place, value in enumerate(rows["cpu_us_per_slot"]):
-        right.text(value * 1.1, place, f"{value:.3g}", va="center", fontsize=6.5)
-    right.set_xscale("log")
-    right.set_xlim(None, rows["cpu_us_per_slot"].max() * 5)
+    draw_times(right, results, looks)
     right.set_xlabel("CPU time of a frame, 6 users (µs)")
     style.panel_letter(left, "a", "by formulas")
     style.panel_letter(right, "b", "measured, in batches")
@@ -158,7 +150,12 @@ def judge_costs(results: Results) -> list[Verdict]:
         positive(
             "The printed numbers follow from the printed formulas (to half a per cent).",
             [
-                Number(f"0.005 minus |ln of the ratio|, {name}, N = {size}", 0.005 - abs(math.log(each[name] / value)))
+                Number(
+                    f"0.005 minus |ln of the ratio|, {name}, N = {size}",
+                    0.005 - abs(math.log(each[name] / value)),
+                    0.0,
+                    "",
+                )
                 for name, values in PRINTED.items()
                 for size, each, value in zip(SIZES, large, values, strict=True)
             ],

@@ -13,6 +13,7 @@ from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import Number, Verdict, positive
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from cellfree_sim.studies.results import Results
@@ -130,10 +131,17 @@ def judge_first(results: Results) -> list[Verdict]:
     ]
 
 
+def _codewords(results: Results) -> pd.DataFrame:
+    """The rows of codewords, of the first seed."""
+    table = results.table
+    if "resource" not in table:
+        return table.iloc[:0]
+    return table[table["resource"].notna() & (table["seed"] == results.seeds[0])]
+
+
 def draw_constellations(results: Results) -> Figure:
     """What users send on each resource, one row for each code."""
-    table = results.table
-    rows = table[table["resource"].notna()] if "resource" in table else table.iloc[:0]
+    rows = _codewords(results)
     names = list(dict.fromkeys(rows["algorithm"]))
     resources = sorted(set(rows["resource"])) or [0]
     figure, grid = style.new_figure(
@@ -153,19 +161,19 @@ def draw_constellations(results: Results) -> Figure:
             axes.axhline(0, color=style.GREY, linewidth=0.4)
             axes.axvline(0, color=style.GREY, linewidth=0.4)
             axes.set_aspect("equal")
-            axes.set_title(f"{name}, resource {int(resource) + 1}" if column == 0 else f"resource {int(resource) + 1}")
+            if row == 0:
+                axes.set_title(f"resource {int(resource) + 1}")
             if row == len(names) - 1:
                 axes.set_xlabel("in-phase")
             if column == 0:
-                axes.set_ylabel("quadrature")
+                axes.set_ylabel(f"{name.partition(' + ')[0]}\nquadrature")
     legend_below(figure, grid[0][0], columns=6)
     return figure
 
 
 def judge_constellations(results: Results) -> list[Verdict]:
     """Verdicts on figure 5: no two codewords of one user meet, and all users have the same energy."""
-    table = results.table
-    rows = table[table["resource"].notna()] if "resource" in table else table.iloc[:0]
+    rows = _codewords(results)
     apart, energies = [], []
     for name, code in rows.groupby("algorithm"):
         for user, own in code.groupby("user"):

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.results.figures import style
 from cellfree_sim.studies.noma_link import evaluate_codes
+from cellfree_sim.studies.noma_plots import over_seeds
+from cellfree_sim.studies.plots import legend_below
 from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import Number, Verdict, positive
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from cellfree_sim.studies.results import Results
 
 PUBLISHED = {"QNN": 3.08e-2, "WBE": 3.67e-2, "MUSA": 3.73e-2, "quantised WBE": 4.01e-2}
+LEARNED = ("QNN",)
 BOUND = 2.8e-2  # Welch's, weighted by the activity
 OFTEN = 3  # users that are active with 0.8 come first
 
@@ -30,22 +34,24 @@ def correlations(results: Results) -> dict[str, list[float]]:
 
 
 def draw_table(results: Results) -> Figure:
-    """Bars of all signatures, beside what is published and the bound."""
+    """A row of points for each code, beside what is published and the bound."""
     figure, axes = style.new_figure(style.COLUMN_IN, 2.7)
     found = correlations(results)
     for place, (name, values) in enumerate(found.items()):
-        mean = sum(values) / len(values)
-        axes.bar(place, 100 * mean, width=0.6, color=style.BLUE if name == "QNN" else style.SKY)
-        axes.plot([place] * len(values), [100 * value for value in values], ".", color=style.BLACK, markersize=3)
+        mean, colour = sum(values) / len(values), style.BLUE if name == "QNN" else style.BLACK
+        axes.plot([100 * value for value in values], [place] * len(values), "|", color=colour, markersize=9)
+        axes.plot(100 * mean, place, "o", color=colour, markersize=4.5)
         if name in PUBLISHED:
-            axes.plot(place, 100 * PUBLISHED[name], "x", color=style.VERMILION, markersize=5)
-    axes.plot([], [], "x", color=style.VERMILION, linestyle="none", label="published")
-    axes.plot([], [], ".", color=style.BLACK, linestyle="none", label="single seeds")
-    axes.axhline(100 * BOUND, color=style.GREY, linestyle="--", linewidth=0.9, label="weighted Welch bound")
-    axes.set_xticks(range(len(found)), [name.replace(" ", "\n") for name in found])
-    axes.set_ylabel("weighted cross-correlation (10⁻²)")
-    axes.set_ylim(2.4, None)
-    axes.legend(loc="upper left")
+            axes.plot(100 * PUBLISHED[name], place, "x", color=style.VERMILION, markersize=6, markeredgewidth=1.3)
+    axes.axvline(100 * BOUND, color=style.GREY, linestyle="--", linewidth=0.9, label="weighted Welch bound")
+    axes.plot([], [], "x", color=style.VERMILION, linestyle="none", markeredgewidth=1.3, label="published")
+    axes.plot([], [], "o", color=style.BLACK, markersize=4.5, linestyle="none", label="here, mean")
+    axes.plot([], [], "|", color=style.BLACK, markersize=9, linestyle="none", label="single seeds")
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.grid(axis="y")
+    axes.set_xlabel("weighted cross-correlation (10⁻²)")
+    legend_below(figure, axes, columns=2)
     return figure
 
 
@@ -58,11 +64,12 @@ def judge_table(results: Results) -> list[Verdict]:
             return [Number(f"{worse} minus {better}", math.nan, math.nan, "")]
         other = sum(found[worse]) / len(found[worse])
         values = [other - value for value in found[better]]
-        mean = sum(values) / len(values)
-        error = 0.0
-        if len(values) > 1:
-            error = (sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)) ** 0.5
-        return [Number(f"{worse} minus {better}", mean, error, "", seeds=len(values) if error else 0)]
+        exact = max(values) - min(values) < 1e-12  # a code that is computed is the same for all seeds
+        return [
+            Number(f"{worse} minus {better}", values[0], 0.0, "")
+            if exact and better not in LEARNED
+            else over_seeds(f"{worse} minus {better}", values)
+        ]
 
     published = [
         Number(f"1e-4 minus |{name} minus published|", 1e-4 - abs(found[name][0] - PUBLISHED[name]), 0.0, "")
@@ -82,8 +89,8 @@ def judge_table(results: Results) -> list[Verdict]:
 
 def draw_maps(results: Results) -> Figure:
     """|s_i^H s_j| of all pairs of users, one map for each code."""
-    table = results.table
-    rows = table[table["correlation"].notna()]
+    rows = _pairs(results)
+    rows = rows[rows["seed"] == results.seeds[0]]
     names = list(dict.fromkeys(rows["algorithm"]))
     figure, grid = style.new_figure(style.PAGE_IN, 2.5, 1, len(names), squeeze=False)
     for index, (axes, name) in enumerate(zip(grid.flat, names, strict=True)):
@@ -108,16 +115,20 @@ def draw_maps(results: Results) -> Figure:
 
 def judge_maps(results: Results) -> list[Verdict]:
     """Verdicts on figure 5."""
-    table = results.table
-    rows = table[table["correlation"].notna()] if "correlation" in table else table.iloc[:0]
-    numbers = []
-    for name in ("QNN",):
-        own = rows[(rows["algorithm"] == name) & (rows["user"] != rows["other"])]
-        if len(own):
-            squares = own.assign(square=own["correlation"] ** 2).groupby("user")["square"].mean()
-            often, seldom = squares[squares.index < OFTEN].mean(), squares[squares.index >= OFTEN].mean()
-            numbers.append(Number("seldom minus often active users, mean square", float(seldom - often), 0.0, ""))
+    rows = _pairs(results)
+    own = rows[(rows["algorithm"] == "QNN") & (rows["user"] != rows["other"])]
+    gaps = []
+    for _, found in own.groupby("seed"):
+        squares = found.assign(square=found["correlation"] ** 2).groupby("user")["square"].mean()
+        gaps.append(float(squares[squares.index >= OFTEN].mean() - squares[squares.index < OFTEN].mean()))
+    numbers = [over_seeds("seldom minus often active users, mean square", gaps)]
     return [positive("In QNN signatures, users that are active more often correlate less with the others.", numbers)]
+
+
+def _pairs(results: Results) -> pd.DataFrame:
+    """The rows of cross-correlations of two users."""
+    table = results.table
+    return table[table["correlation"].notna()] if "correlation" in table else table.iloc[:0]
 
 
 register(

@@ -9,14 +9,18 @@ from cellfree_sim.results.figures import style
 from cellfree_sim.studies.noma_link import evaluate
 from cellfree_sim.studies.noma_plots import (
     claim,
+    draw_curve,
     draw_training,
     lower_loss,
+    over_seeds,
     rows_of,
     seeds_of,
+    times_of,
 )
+from cellfree_sim.studies.noma_plots import draw_times as draw_bars
 from cellfree_sim.studies.plots import DASHED, DOTTED, SOLID, Look, legend_below
 from cellfree_sim.studies.study import Study, register
-from cellfree_sim.studies.verdicts import ERRORS, Number, Verdict, positive
+from cellfree_sim.studies.verdicts import Number, Verdict, positive
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,9 +64,7 @@ def draw_fairness(results: Results) -> Figure:
             low = [mean - min(index[snr]) for mean, snr in zip(means, snrs, strict=True)]
             high = [max(index[snr]) - mean for mean, snr in zip(means, snrs, strict=True)]
             left.errorbar(snrs, means, yerr=[low, high], capsize=1.8, elinewidth=0.7, **look.points)
-        rows = rows_of(results, "", name, "ber")
-        if len(rows):
-            right.errorbar(rows["snr_db"], rows["value"], yerr=ERRORS * rows["error"], capsize=1.8, **look.points)
+        draw_curve(right, rows_of(results, "", name, "ber"), look)
     right.set_yscale("log")
     left.set_ylabel("Jain’s index of BER (bars: range of seeds)")
     right.set_ylabel("bit error rate of active users")
@@ -80,7 +82,7 @@ def judge_fairness(results: Results) -> list[Verdict]:
     for name in ("as printed", "conditional"):
         index = jain(results, name)
         numbers[name] = [
-            _over_seeds(f"Jain’s index of {name} minus without, {snr:g} dB", [
+            over_seeds(f"Jain’s index of {name} minus without, {snr:g} dB", [
                 ours - theirs for ours, theirs in zip(index[snr], base[snr], strict=False)
             ])
             for snr in sorted(index)
@@ -88,7 +90,7 @@ def judge_fairness(results: Results) -> list[Verdict]:
         ]  # fmt: skip
         if name == "conditional":
             high = [
-                _over_seeds(f"Jain’s index minus 0.98, {snr:g} dB", [value - 0.98 for value in index[snr]])
+                over_seeds(f"Jain’s index minus 0.98, {snr:g} dB", [value - 0.98 for value in index[snr]])
                 for snr in sorted(index)
                 if snr >= 15
             ]
@@ -105,16 +107,6 @@ def judge_fairness(results: Results) -> list[Verdict]:
             results, "Ours: conditional, it lowers the bit error rate, too.", [("", "ber", "conditional", "without")]
         ),
     ]
-
-
-def _over_seeds(what: str, values: list[float]) -> Number:
-    if not values:
-        return Number(what, math.nan, math.nan, "")
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return Number(what, mean, math.nan, "")
-    error = (sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)) ** 0.5
-    return Number(what, mean, error, "", seeds=len(values))
 
 
 def draw_convergence(results: Results) -> Figure:
@@ -155,22 +147,14 @@ def judge_convergence(results: Results) -> list[Verdict]:
 def draw_times(results: Results) -> Figure:
     """CPU time of a frame."""
     figure, axes = style.new_figure(style.COLUMN_IN, 2.4)
-    table = results.table
-    rows = table[table["cpu_us_per_slot"].notna()].sort_values("cpu_us_per_slot")
-    axes.barh(rows["algorithm"], rows["cpu_us_per_slot"], color=style.SKY, height=0.6)
-    for place, value in enumerate(rows["cpu_us_per_slot"]):
-        axes.text(value * 1.1, place, f"{value:.3g}", va="center", fontsize=6.5)
-    axes.set_xscale("log")
-    axes.set_xlim(None, rows["cpu_us_per_slot"].max() * 4)
-    axes.set_xlabel("CPU time of a frame (µs, one thread, in batches)")
+    draw_bars(axes, results)
+    axes.set_xlabel("CPU time of a frame (µs), in batches")
     return figure
 
 
 def judge_times(results: Results) -> list[Verdict]:
     """Verdicts on table IV; a time is taken as known to a tenth."""
-    table = results.table
-    rows = table[table["cpu_us_per_slot"].notna()] if "cpu_us_per_slot" in table else table.iloc[:0]
-    times = {row["algorithm"]: float(row["cpu_us_per_slot"]) for _, row in rows.iterrows()}
+    times = times_of(results)
 
     def ratio(slow: str, fast: str, more_than: float = 1.0) -> list[Number]:
         if slow not in times or fast not in times:

@@ -175,16 +175,21 @@ class Refinement(nn.Module):
 
     def forward(self, x: Tensor, log_gain: Tensor, variance: Tensor) -> Tensor:
         """Log-odds [S, N, Q] from X [S, M, 2 N Q], ln b [M, 2 N Q] and t2 [S]; thresholds see ln b and ln t2."""
+        chosen = self.chosen(x, log_gain)
+        known = torch.cat([log_gain.flatten().expand(len(x), -1), variance.log().unsqueeze(-1)], dim=-1)
+        known = known / known.shape[-1]
+        decided: Tensor = self.decision(chosen - self.threshold(known).relu())
+        return _SHARPNESS * decided.reshape(len(x), self.devices, self.per_device)
+
+    def chosen(self, x: Tensor, log_gain: Tensor) -> Tensor:
+        """What MaxPool and MaxUnpool leave of the parts of all pilots, [S, 2 N Q], in units of sqrt(b)."""
         magnitude = x.abs() / (log_gain / 2).exp()
         mean = magnitude.mean(dim=1)
         soft = self.share_output(self.share_hidden(mean).relu()).sigmoid() * mean
         kept = (self.over_antennas(magnitude.mT).squeeze(-1) - soft).relu().unsqueeze(1)
         largest, where = nn.functional.max_pool1d(kept, self.per_device, return_indices=True)
-        chosen = nn.functional.max_unpool1d(largest, where, (self.per_device,)).squeeze(1)
-        known = torch.cat([log_gain.flatten().expand(len(x), -1), variance.log().unsqueeze(-1)], dim=-1)
-        known = known / known.shape[-1]
-        decided: Tensor = self.decision(chosen - self.threshold(known).relu())
-        return _SHARPNESS * decided.reshape(len(x), self.devices, self.per_device)
+        unpooled: Tensor = nn.functional.max_unpool1d(largest, where, (self.per_device,)).squeeze(1)
+        return unpooled
 
 
 def what_was_sent(pilots: Tensor, y: Tensor, gains: Tensor, noise_variance: Tensor, messages: Tensor) -> Tensor:
