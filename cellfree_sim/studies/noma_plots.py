@@ -85,7 +85,7 @@ def draw_panels(
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     most = max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, most, columns=3)
+    legend_below(figure, most, columns=3, also=grid.flat)
     return figure
 
 
@@ -187,20 +187,19 @@ def notes_of(results: Results, scheme: str) -> list[str]:
 
 def draw_training(axes: Axes, results: Results, case: str, looks: Mapping[str, Look], column: str = "loss") -> None:
     """Training curves of schemes that were trained at the point: mean over seeds, and the range of seeds."""
+    axes.set_yscale("log")
+    plain_decades(axes)
+    axes.set_xlabel("iteration")
+    axes.grid(which="major")
     table = results.table
     if "iteration" not in table:
         return
     for scheme, look in looks.items():
         rows = table[(table["case"] == case) & (table["algorithm"] == scheme) & table["iteration"].notna()]
-        if not len(rows):
-            continue
-        by = rows.groupby("iteration")[column]
-        axes.plot(by.mean().index, by.mean(), **look.plot)
-        axes.fill_between(by.min().index, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
-    axes.set_yscale("log")
-    plain_decades(axes)
-    axes.set_xlabel("iteration")
-    axes.grid(which="major")
+        if len(rows):
+            by = rows.groupby("iteration")[column]
+            axes.plot(by.mean().index, by.mean(), **look.plot)
+            axes.fill_between(by.min().index, by.min(), by.max(), color=look.colour, alpha=0.15, linewidth=0)
 
 
 def plain_decades(axes: Axes) -> None:

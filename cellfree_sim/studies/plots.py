@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +74,11 @@ def draw_curves(
     axes.grid()
 
 
-def legend_below(figure: Any, axes: Axes, columns: int = 2) -> None:
-    """One legend below all axes: the lines of `axes`, each label once, without error bars."""
-    handles, labels = axes.get_legend_handles_labels()
-    once: dict[str, Any] = dict(zip(labels, handles, strict=True))
+def legend_below(figure: Any, axes: Axes, columns: int = 2, *, also: Iterable[Axes] = ()) -> None:
+    """One legend below all axes: the lines of `axes` and those that only others have, each label once, without bars."""
+    once: dict[str, Any] = {}
+    for each in (axes, *also):
+        handles, labels = each.get_legend_handles_labels()
+        once = {**dict(zip(labels, handles, strict=True)), **once}
     bare = [handle[0] if hasattr(handle, "has_yerr") else handle for handle in once.values()]
     figure.legend(bare, list(once), loc="outside lower center", ncols=columns, columnspacing=1.2)

@@ -82,7 +82,7 @@ def draw_panels(results: Results, panels: Sequence[Panel]) -> Figure:
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
     most = max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, most, columns=4)
+    legend_below(figure, most, columns=4, also=grid.flat)
     return figure
 
 
@@ -160,11 +160,12 @@ FIG7 = (
     Panel("antennas-8", LENGTH, "M = 8, J = 1"),
     Panel("antennas-16", LENGTH, "M = 16, J = 1"),
     Panel("antennas-32", LENGTH, "M = 32, J = 1"),
-    Panel(SMALL, LENGTH, "N = 20, M = 4, L = 12"),
+    Panel(SMALL, LENGTH, "N = 20, M = 4"),
 )
 FIG8 = (Panel("length-20", ANTENNAS, "L = 20, J = 1"), Panel("length-40", ANTENNAS, "L = 40, J = 1"))
 FIG9 = (Panel("bits-1", LENGTH, "J = 1, M = 16"), Panel("bits-2", LENGTH, "J = 2, M = 16"))
 NETS = "it has 35.8 million parameters at N = 100, and is trained here for 20 devices only"
+BY_ENTRY = "its denoisers look at one entry each, and cannot add up what the antennas say"
 
 
 def judge_length(results: Results) -> list[Verdict]:
@@ -176,11 +177,11 @@ def judge_length(results: Results) -> list[Verdict]:
     return [
         positive("The state error rate of AMP (as printed) falls with the length of pilots.", printed),
         positive("Ours: those of damped AMP and MAP do.", falling),
-        positive("DL-mAMPnet has fewer errors than AMP as printed (20 devices).", small, because=NETS),
+        positive("DL-mAMPnet has fewer errors than AMP as printed (20 devices, L = 12).", small),
         positive(
-            "DL-mAMPnet has fewer errors than an AMP that does not diverge (damped, with the prior; 20 devices).",
+            "DL-mAMPnet has fewer errors than AMP that does not diverge: damped, with the prior (20 devices, L = 12).",
             below(results, SMALL, LENGTH, "dl-mampnet", DAMPED),
-            because=NETS,
+            because=BY_ENTRY,
         ),
         positive(
             "Where pilots are shortest, the covariance method has fewer errors than AMP as printed.",

@@ -72,17 +72,20 @@ def _looked_into(options: Any, scenario: Scenario) -> list[Row]:
     import torch
 
     from cellfree_sim.detection.learned.trained import load
-    from cellfree_sim.detection.mmtc.networks.dense import what_was_sent
+    from cellfree_sim.detection.mmtc.networks.dense import DenseLayer, DenseNet, what_was_sent
     from cellfree_sim.seeds import integer
     from cellfree_sim.uplink import MmtcProblem
 
     problem = MmtcProblem(**mmtc_link.link_of(scenario).problem.model_dump())
     _, network = load(options, problem)
+    assert isinstance(network, DenseNet)
     network.eval()
+    last = network.layers[-1]
+    assert isinstance(last, DenseLayer)
     frames = problem.sample(FRAMES, generator=torch.Generator().manual_seed(integer(scenario.seed, "visual")))
     with torch.no_grad():
         estimates, _ = network.estimates(frames.y, frames.noise_variance, len(network.layers))
-        kept = network.refinement.chosen(estimates[-1], network.layers[-1].log_gain)
+        kept = network.refinement.chosen(estimates[-1], last.log_gain)
         decided = network(frames.y, None, frames.noise_variance)[-1].argmax(dim=-1)
         truth = what_was_sent(network.pilots, frames.y, frames.h, frames.noise_variance, frames.messages)
     sent = _parts(frames.messages, problem.per_device)

@@ -71,7 +71,7 @@ def judge_signatures(results: Results) -> list[Verdict]:
         ),
         claim(
             results,
-            f"Equal activity: QNN signatures are similar to WBE (within {SIMILAR:.0%}).",
+            f"Equal activity: QNN signatures are as good as WBE (within {SIMILAR:.0%}).",
             pairs(["high", "low"], "QNN", "WBE"),
             within=SIMILAR,
         ),
@@ -147,17 +147,17 @@ def judge_receivers(results: Results) -> list[Verdict]:
     ]
 
 
-def _yardsticks(results: Results, case: str) -> list[Verdict]:
+def _yardsticks(results: Results, case: str, where: str = "") -> list[Verdict]:
     """What the paper has no lines for."""
     return [
         claim(
             results,
-            "Ours: cancellation in the order of reliability has fewer bit errors than SICNN.",
+            f"Ours{where}: cancellation in the order of reliability has fewer bit errors than SICNN.",
             [(case, "ber", "QNN + SIC by reliability", "QNN + SICNN")],
         ),
         claim(
             results,
-            "Ours: K-best has fewer bit errors than SICNN.",
+            f"Ours{where}: K-best has fewer bit errors than SICNN.",
             [(case, "ber", "QNN + K-best", "QNN + SICNN")],
         ),
     ]
@@ -180,7 +180,7 @@ def judge_users(results: Results) -> list[Verdict]:
             "With 12 users on 8 resources the gain over WBE and MUSA with MMSE-SIC is there, too.",
             [("users-12", "ber", "QNN + SICNN", name) for name in ("WBE + SIC", "MUSA + SIC")],
         ),
-        *(verdict for case in USERS for verdict in _yardsticks(results, case)),
+        *(verdict for case in USERS for verdict in _yardsticks(results, case, f", {case.rpartition('-')[2]} users")),
     ]
 
 

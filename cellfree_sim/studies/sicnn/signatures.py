@@ -62,14 +62,10 @@ def judge_table(results: Results) -> list[Verdict]:
     def gap(better: str, worse: str) -> list[Number]:
         if better not in found or worse not in found:
             return [Number(f"{worse} minus {better}", math.nan, math.nan, "")]
-        other = sum(found[worse]) / len(found[worse])
-        values = [other - value for value in found[better]]
-        exact = max(values) - min(values) < 1e-12  # a code that is computed is the same for all seeds
-        return [
-            Number(f"{worse} minus {better}", values[0], 0.0, "")
-            if exact and better not in LEARNED
-            else over_seeds(f"{worse} minus {better}", values)
-        ]
+        values = [other - own for own, other in zip(found[better], found[worse], strict=True)]
+        if {better, worse}.isdisjoint(LEARNED):  # computed, and the same for all seeds
+            return [Number(f"{worse} minus {better}", values[0], 0.0, "")]
+        return [over_seeds(f"{worse} minus {better}", values)]
 
     published = [
         Number(f"1e-4 minus |{name} minus published|", 1e-4 - abs(found[name][0] - PUBLISHED[name]), 0.0, "")

@@ -61,8 +61,8 @@ def draw_fairness(results: Results) -> Figure:
         if index:
             snrs = sorted(index)
             means = [sum(index[snr]) / len(index[snr]) for snr in snrs]
-            low = [mean - min(index[snr]) for mean, snr in zip(means, snrs, strict=True)]
-            high = [max(index[snr]) - mean for mean, snr in zip(means, snrs, strict=True)]
+            low = [max(mean - min(index[snr]), 0.0) for mean, snr in zip(means, snrs, strict=True)]
+            high = [max(max(index[snr]) - mean, 0.0) for mean, snr in zip(means, snrs, strict=True)]
             left.errorbar(snrs, means, yerr=[low, high], capsize=1.8, elinewidth=0.7, **look.points)
         draw_curve(right, rows_of(results, "", name, "ber"), look)
     right.set_yscale("log")
