@@ -127,7 +127,7 @@ def below(
         between = len(gaps) > 1 and error > float((errors**2).sum() ** 0.5) / len(errors)
         numbers.append(
             Number(
-                f"{worse} minus {better}{_in(case)}, {snr_db:g} dB",
+                f"{worse} minus {better}{_in(case)}{_of(rate)}, {snr_db:g} dB",
                 -gap / base + within,
                 error / base,
                 f"of the {rate.partition('_')[0].upper()} of {worse}",
@@ -140,6 +140,12 @@ def below(
 
 def _in(case: str) -> str:
     return f", {case}" if case else ""
+
+
+def _of(rate: str) -> str:
+    """Whose rate it is, where not all users'."""
+    bits = rate.partition("_")[2]
+    return f", users of {bits} bit{'s' if bits != '1' else ''}" if bits.isdigit() else ""
 
 
 def over_seeds(what: str, values: Sequence[float], unit: str = "") -> Number:

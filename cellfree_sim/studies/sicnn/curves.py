@@ -152,8 +152,8 @@ def _yardsticks(results: Results, case: str, where: str = "") -> list[Verdict]:
     return [
         claim(
             results,
-            f"Ours{where}: cancellation in the order of reliability has fewer bit errors than SICNN.",
-            [(case, "ber", "QNN + SIC by reliability", "QNN + SICNN")],
+            f"Ours{where}: SICNN has fewer bit errors than cancellation in the order of reliability, too.",
+            [(case, "ber", "QNN + SICNN", "QNN + SIC by reliability")],
         ),
         claim(
             results,
