@@ -32,12 +32,13 @@ class Panel:
     ylabel: str
 
 
-def seeds_of(results: Results, case: str, scheme: str) -> pd.DataFrame:
-    """All rows of rates of a scheme in a case, of all seeds."""
+def seeds_of(results: Results, case: str, scheme: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """The rows of rates of a scheme in a case, of all seeds; with those of `columns` that there are."""
     table = results.table
     if "snr_db" not in table:
         return table.iloc[:0]
-    return table[(table["case"] == case) & (table["algorithm"] == scheme) & table["snr_db"].notna()]
+    here = (table["case"] == case) & (table["algorithm"] == scheme) & table["snr_db"].notna()
+    return table.loc[here, slice(None) if columns is None else [name for name in columns if name in table]]
 
 
 def rows_of(results: Results, case: str, scheme: str, rate: str) -> pd.DataFrame:
@@ -45,7 +46,8 @@ def rows_of(results: Results, case: str, scheme: str, rate: str) -> pd.DataFrame
     import pandas as pd
 
     rows = []
-    for snr_db, found in seeds_of(results, case, scheme).groupby("snr_db"):
+    columns = ("snr_db", rate, f"{rate}_error")
+    for snr_db, found in seeds_of(results, case, scheme, columns).groupby("snr_db"):
         values, errors = found[rate].to_numpy(float), found[f"{rate}_error"].to_numpy(float)
         mean, error = _mean(values, errors)
         within = float((errors**2).sum() ** 0.5 / len(errors))
@@ -113,12 +115,13 @@ def below(
     Points at which both made too few errors to be drawn are left out.
     """
     numbers = []
-    theirs = seeds_of(results, case, worse)
+    column = f"{rate} minus {worse}"
+    theirs = seeds_of(results, case, worse, ("snr_db", rate))
     unit = rows_of(results, case, worse, rate)
     own = rows_of(results, case, better, rate)
     few = {row["snr_db"] for rows in (unit, own) for _, row in rows.iterrows() if row["errors"] >= FEW}
-    for snr_db, found in seeds_of(results, case, better).groupby("snr_db"):
-        column = f"{rate} minus {worse}"
+    columns = ("snr_db", "learned", column, f"{column}, error")
+    for snr_db, found in seeds_of(results, case, better, columns).groupby("snr_db"):
         base = theirs[theirs["snr_db"] == snr_db][rate].mean()
         if snr_db not in few or column not in found or not base > 0 or (snrs is not None and snr_db not in snrs):
             continue
