@@ -56,9 +56,9 @@ def rows_of(results: Results, panel_case: str, algorithm: str, along: str) -> pd
         return table.iloc[:0]
     here = table[(table["case"] == panel_case) & (table["algorithm"] == algorithm) & table["ser"].notna()]
     numbers = [column for column in here if str(column).startswith(("ser", "minus", "errors", "activity"))]
-    here = here[[along, *numbers]]
+    here = here[[along, *numbers]].copy()
     bars = [column for column in numbers if str(column).endswith("error")]
-    here = here.assign(**{column: here[column] ** 2 for column in bars})
+    here[bars] = here[bars] ** 2
     found = here.groupby(along, as_index=False)[numbers].agg("mean")
     repeats = here.groupby(along)["ser"].count().to_numpy()
     for column in bars:
