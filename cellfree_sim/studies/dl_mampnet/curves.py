@@ -55,10 +55,9 @@ def rows_of(results: Results, panel_case: str, algorithm: str, along: str) -> pd
     if "ser" not in table:
         return table.iloc[:0]
     here = table[(table["case"] == panel_case) & (table["algorithm"] == algorithm) & table["ser"].notna()]
-    numbers = [column for column in here if str(column).startswith(("ser", "minus", "errors", "activity"))]
-    here = here[[along, *numbers]].copy()
-    bars = [column for column in numbers if str(column).endswith("error")]
-    here[bars] = here[bars] ** 2
+    numbers = [name for name in map(str, here) if name.startswith(("ser", "minus", "errors", "activity"))]
+    bars = [name for name in numbers if name.endswith("error")]
+    here = here.assign(**{name: here[name] ** 2 for name in bars})
     found = here.groupby(along, as_index=False)[numbers].agg("mean")
     repeats = here.groupby(along)["ser"].count().to_numpy()
     for column in bars:
