@@ -122,6 +122,9 @@ class NomaUplink(Uplink):
                 because=("radio", "subcarriers"),
             )
         for index, service in enumerate(self.services):
+            if getattr(service.detector, "told", False):
+                found = f"found '{service.detector.name}', which is told who is active"
+                raise MisfitError(("services", index, "detector"), f"{found}; allowed: one that finds that out")
             if service.cluster is not None:
                 found = f"found {service.cluster}; allowed: none, as receivers of noma decide for all users together"
                 raise MisfitError(("services", index, "cluster"), found)

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellfree_sim.detection.learned.curricula import curriculum_class
+from cellfree_sim.detection.learned.curricula import curriculum_class, curriculum_of
 from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.deployment import service_problem
+from cellfree_sim.errors import DetectorError
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.scenario.extensions import CODEBOOKS
 from cellfree_sim.seeds import integer
@@ -45,6 +46,7 @@ def begun(scenario: Scenario, event: UplinkEvent, train: Train, folder: Path) ->
     else:
         blank = detector.model_copy(update={"checkpoint": None})
         training = curriculum_class(problem.family).default(blank, problem.changed(activity=activity), problem.users)
+    _check(training, problem.changed(codebook=problem.book, activity=activity), name)
     trained = train(
         training, integer(scenario.seed, "uplink", "retrain", name, event.at_burst), f"{name}-{event.at_burst}"
     )
@@ -59,6 +61,19 @@ def begun(scenario: Scenario, event: UplinkEvent, train: Train, folder: Path) ->
         return Change(ready_at, name, detector.model_copy(update={"checkpoint": str(path)}), activity, codebook)
 
     return ended
+
+
+def _check(training: DetectorTraining, problem: Any, service: str) -> None:
+    """DetectorError where what is trained could not serve what the service sees."""
+    codebook: Any = getattr(training, "codebook", None)
+    wrong = curriculum_of(training).unusable(problem)
+    if wrong is None or (wrong[0] == "codebook" and getattr(codebook, "learned", False)):
+        return
+    key, seen, trained = wrong
+    if key == "codebook":
+        found = f"found '{codebook.name}', which is another one for other activity than users were assigned it for"
+        raise DetectorError(f"service '{service}': codebook: {found}; allowed: one that does not depend on it")
+    raise DetectorError(f"service '{service}': uplink.training: found {key} {trained}; allowed: {seen}")
 
 
 def _in_use(scenario: Scenario, service: str, burst: int) -> Any:

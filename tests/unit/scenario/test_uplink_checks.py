@@ -67,6 +67,10 @@ REFUSED = {
         "events",
         "found 19, while 'kbest-local' is trained anew; allowed: after burst 19, when it is ready, or up to 9",
     ),
+    "uplink: {problem: noma, services: [{detector: oracle-ls}]}": (
+        "detector",
+        "found 'oracle-ls', which is told who is active; allowed: one that finds that out",
+    ),
     "uplink: {problem: noma, rates: [1, 2]}": ("rates", "found 2 values; allowed: one, or one for each of 10 users"),
     "uplink: {problem: noma, fading: selective, resources: 5}\nradio: {subcarriers: 4}": (
         "fading",

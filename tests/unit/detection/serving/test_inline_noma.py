@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from uplink_support import make_scenario, rows_of
 
 from agents.bursts import Bursts
 from cellfree_sim.backhaul import Books
+from cellfree_sim.detection.learned.retraining import begun
 from cellfree_sim.detection.serving.changes import Change
 from cellfree_sim.detection.serving.deployment import InlineUplink
-from cellfree_sim.errors import CodebookError
+from cellfree_sim.errors import CodebookError, DetectorError
 from cellfree_sim.network import build_network
 from cellfree_sim.scenario.extensions import CODEBOOKS, detectors_of
 from cellfree_sim.scenario.schema import Scenario
@@ -334,3 +336,31 @@ def test_a_codebook_that_does_not_fit_is_told_in_one_line() -> None:
     with pytest.raises(CodebookError) as caught:
         InlineUplink(scenario, build_network(scenario))
     assert "\n" not in str(caught.value) and "found" in str(caught.value) and "allowed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("codebook", "antennas", "text"),
+    [
+        ({"name": "searched", "starts": 5}, 1, "codebook: found 'searched', which is another one for other activity"),
+        ("musa", 2, "uplink.training: found antennas 2; allowed: 1"),
+    ],
+)
+def test_a_training_whose_receiver_could_not_serve_is_refused_before_it_begins(
+    codebook: Any, antennas: int, text: str
+) -> None:
+    training = {"detector": "sicnn", "codebook": codebook, "channel": "flat", "antennas": antennas}
+    training |= {"activity": OFTEN, "users": 6, "resources": 4}
+    scenario = noma_scenario(
+        uplink={
+            "services": services("sicnn", "local"),
+            "codebook": codebook,
+            "training": training,
+            "events": [
+                {"at_burst": 2, "set_activity": {"by_user": [0.1]}},
+                {"at_burst": 3, "retrain": {"service": "local", "ready_after": 4}},
+            ],
+        }
+    )
+    assert scenario.uplink is not None
+    with pytest.raises(DetectorError, match=text):
+        begun(scenario, scenario.uplink.events[1], pytest.fail, Path())  # type: ignore[arg-type]
