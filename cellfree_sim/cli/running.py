@@ -75,6 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if scenario.sweep is not None:
         name = flat(arguments.scenario)
         raise UserError(f"{name}: has a sweep; run it with: cellfree sweep {name}")
+    if scenario.link is not None:
+        name = flat(arguments.scenario)
+        raise UserError(f"{name}: has a link, which is measured without a network: cellfree sweep {name}")
     if arguments.dry_run:
         return _dry_run(scenario, network, arguments.address)
     if arguments.detach:

@@ -122,14 +122,31 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
     path = find_scenario(arguments.scenario)
     source = read_scenario(path)
-    if "sweep" not in source.root.value:
+    if not {"sweep", "link"} & set(source.root.value):
         raise UserError(f"{flat(str(path))}: has no sweep; run it with: cellfree run {flat(arguments.scenario)}")
     options = _options(arguments)
     with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
         results = run_sweep(source, path.stem, **options)
     folder = study_folder(options["out"], path.stem, arguments.scale)
     failed = _not_done(failures_of(results))
+    if results.ended[0].point.scenario.link is not None:
+        return _link(results, folder, path.stem, failed)
     show("\n".join([_means(results), *failed, "", f"table   {folder / 'table.csv'}"]))
+    return DONE if _any_done(results) else FAILED
+
+
+def _link(results: Results, folder: Path, name: str, failed: Sequence[str]) -> int:
+    """What was measured at single links: a table, and the figure beside it."""
+    from cellfree_sim.results.figures import style
+    from cellfree_sim.studies import links
+
+    files = [["table", str(folder / "table.csv")]]
+    if _any_done(results):
+        with style.journal():
+            files.insert(0, ["figure", str(style.save(links.draw(results), folder, name))])
+    for note in links.notes(results):
+        complain(flat(note), kind="note: ")
+    show("\n".join([table(links.rows(results)), *failed, "", table(files)]))
     return DONE if _any_done(results) else FAILED
 
 

@@ -97,7 +97,10 @@ def run_sweep(
     folder = study_folder(out, name, scale)
     _make_folder(folder)
     _make_folder(out / POINTS)
-    tasks = tasks_of(points, out / POINTS, study.evaluate if study else None)
+    evaluate = study.evaluate if study else None
+    if study is None and points[0].scenario.link is not None:
+        from cellfree_sim.studies.links import evaluate
+    tasks = tasks_of(points, out / POINTS, evaluate)
     outcomes = run_tasks(tasks, address=address, tell=tell, note=note)
     results = Results(name, scale, tasks, outcomes, study.columns if study else None)
     write_tables(results.table, folder)
