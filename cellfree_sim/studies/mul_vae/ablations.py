@@ -30,7 +30,7 @@ LOOKS: Mapping[str, Mapping[str, Look]] = {
         "without": Look("sum of losses", style.ORANGE, DOTTED),
     },
 }
-PARTS = {"fig6": "attention", "fig7": "sluices", "fig8": "prioritisation"}
+PARTS = {"fig6": "attention", "fig7": "the sluice network", "fig8": "prioritisation"}
 
 
 def draw(name: str, results: Results) -> Figure:
