@@ -119,7 +119,7 @@ def judge_first(results: Results) -> list[Verdict]:
         ),
         claim(
             results,
-            "Without fading, mu does not matter (within 20 %).",
+            "Without fading, mu does not matter (within 20 %; |h|^mu is 1).",
             [("awgn", rate, best, "mu = 1, gamma = 2") for rate in RATES],
             within=0.2,
         ),
