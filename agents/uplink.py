@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.detection.serving.changes import service_of
 from cellfree_sim.detection.serving.deployment import STATE_PREFIX, check_swaps, trained_bytes, window_end
 from cellfree_sim.engine import Rows, never
 from cellfree_sim.errors import NotRestartedError, StationLostError, UserError
@@ -133,7 +134,8 @@ class RayUplink:
         stats = {name: unpack_state(each) for name, each in self._ask("services", self._serving()).items()}
         for service in facts["services"]:
             name = service["name"]
-            service["processes"] = {place: found[name] for place, found in stats.items() if name in found}
+            own = {at: [each for model, each in did.items() if service_of(model) == name] for at, did in stats.items()}
+            service["processes"] = {at: _together(models) for at, models in own.items() if models}
         return facts
 
     def swap(self, service: str, detector: DetectorOptions) -> None:
@@ -338,6 +340,12 @@ def _trained(done: Any) -> bytes:
     with plain_errors():
         found: bytes = ray.get(done)
     return found
+
+
+def _together(models: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a service did with all its models, one for each change: counts are summed, all else is that of the last."""
+    summed = {key: sum(each[key] for each in models) for key in ("requests", "slots", "batches", "failed", "compute_s")}
+    return {**models[-1], **summed}
 
 
 def _several(method: Any, count: int, *arguments: Any) -> list[Any]:

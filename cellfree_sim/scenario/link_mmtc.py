@@ -28,7 +28,9 @@ class MmtcLinkProblem(Section):
     antennas: int = Field(16, ge=1, le=4096, description="of the receiver, all stations together")
     activity: float = Field(0.1, ge=1e-9, le=0.999, description="probability that a device is active in a frame")
     pilots: Literal["gaussian", "dft"] = Field("gaussian", description="random, or random rows of a Fourier matrix")
-    pilot_seed: int = Field(1, ge=0, le=2**63 - 1, description="of the pilots, and of fixed positions")
+    pilot_seed: int | None = Field(
+        None, ge=0, le=2**63 - 1, description="of the pilots, and of fixed positions; the scenario's seed by default"
+    )
     positions: Literal["fresh", "fixed"] = Field(
         "fresh", description="of the devices: new in each frame, or one drop, by the seed of the pilots"
     )
@@ -57,6 +59,11 @@ class MmtcLinkProblem(Section):
             found = f"found {self.stations}; allowed: a divisor of the antennas, {self.antennas}"
             raise MisfitError(("stations",), found, because=("antennas",))
         return self
+
+    def options(self, seed: int) -> dict[str, Any]:
+        """The arguments of `MmtcProblem`, by name, in a scenario of this seed."""
+        own = self.model_dump()
+        return {**own, "pilot_seed": seed if self.pilot_seed is None else self.pilot_seed}
 
 
 class MmtcLink(LinkSection):

@@ -28,7 +28,7 @@ def evaluate(scenario: Scenario) -> list[Row]:
         UserError: the scenario has no link of mMTC, or none of its detectors can serve.
     """
     link = link_of(scenario)
-    ready, rows = _prepared(link)
+    ready, rows = _prepared(link, scenario.seed)
     if not ready:
         raise UserError(f"link.detectors: none can serve: {'; '.join(row['note'] for row in rows)}")
     return rows + measure(
@@ -69,12 +69,12 @@ def count(scheme: Scheme, frames: Batch, detection: Any) -> Counted:
     return {name: (errors.sum(1).double(), trials.sum(1).double()) for name, (errors, trials) in counted.items()}
 
 
-def _prepared(link: MmtcLink) -> tuple[dict[str, Scheme], list[Row]]:
+def _prepared(link: MmtcLink, seed: int) -> tuple[dict[str, Scheme], list[Row]]:
     from cellfree_sim.detection import Detector
     from cellfree_sim.detection.mmtc.bounds import Genie
     from cellfree_sim.uplink import MmtcProblem
 
-    problem = MmtcProblem(**link.problem.model_dump())
+    problem = MmtcProblem(**link.problem.options(seed))
     ready: dict[str, Scheme] = {}
     notes: list[Row] = []
     for label, options in link.labelled().items():

@@ -50,18 +50,24 @@ class Panel:
 
 
 def rows_of(results: Results, panel_case: str, algorithm: str, along: str) -> pd.DataFrame:
-    """Rows of one detector in one case, along a key of the grid; those of several seeds are averaged."""
+    """Rows of one detector in one case, along a key of the grid; those of several seeds (of pilots) are averaged.
+
+    Errors are the larger of those within and between seeds.
+    """
     table = results.table
     if "ser" not in table:
         return table.iloc[:0]
     here = table[(table["case"] == panel_case) & (table["algorithm"] == algorithm) & table["ser"].notna()]
     numbers = [name for name in map(str, here) if name.startswith(("ser", "minus", "errors", "activity"))]
     bars = [name for name in numbers if name.endswith("error")]
+    between = here.groupby(along, as_index=False)[numbers].agg("std")
     here = here.assign(**{name: here[name] ** 2 for name in bars})
     found = here.groupby(along, as_index=False)[numbers].agg("mean")
     repeats = here.groupby(along)["ser"].count().to_numpy()
     for column in bars:
-        found[column] = (found[column] / repeats) ** 0.5
+        value = column.removesuffix("_error").removesuffix(", error")
+        scatter = between[value].fillna(0.0) / repeats**0.5
+        found[column] = ((found[column] / repeats) ** 0.5).combine(scatter, max)
     found["errors"] *= repeats
     return found.sort_values(along)
 

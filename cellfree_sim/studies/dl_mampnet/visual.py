@@ -76,7 +76,7 @@ def _looked_into(options: Any, scenario: Scenario) -> list[Row]:
     from cellfree_sim.seeds import integer
     from cellfree_sim.uplink import MmtcProblem
 
-    problem = MmtcProblem(**mmtc_link.link_of(scenario).problem.model_dump())
+    problem = MmtcProblem(**mmtc_link.link_of(scenario).problem.options(scenario.seed))
     _, network = load(options, problem)
     assert isinstance(network, DenseNet)
     network.eval()
