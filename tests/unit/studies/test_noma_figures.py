@@ -180,7 +180,7 @@ def test_what_was_not_measured_is_undecided_and_says_why():
 
 def test_rates_of_few_errors_are_neither_drawn_nor_judged():
     """Eight errors have a relative error of 1 / sqrt 8, rates with a larger one are left out."""
-    results = made_up("sicnn/fig7", error=0.4)
+    results = made_up("mul-vae/fig9", error=0.4)
     assert set(words(results).values()) == {"undecided"}
     assert not any(len(line.get_ydata()) for axes in drawn(results).axes for line in axes.lines)
 
