@@ -68,6 +68,7 @@ def rows(results: Results) -> list[list[str]]:
     found = [rate for rate in wanted if rate in measured]
     columns = [str(column) for column in measured]
     found += [name for name in columns if name.startswith("bler_") and not name.endswith("_error") and " " not in name]
+    found = [rate for rate in found if rate == primary(results) or measured[rate].fillna(0.0).any()]
     head = ["case", *(short_name(key) for key in keys), "SNR, dB", "scheme", "frames", *found]
     lines = [head]
     for values, group in measured.groupby(["case", *keys, "snr_db", "algorithm"], sort=False):
@@ -132,7 +133,7 @@ def draw(results: Results) -> Figure:
     for axes in list(grid.flat)[len(cases) :]:
         axes.set_visible(False)
     most = max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, most, columns=2 if columns == 1 else 3)
+    legend_below(figure, most, columns=2 if columns == 1 else 3, also=grid.flat)
     return figure
 
 
