@@ -110,35 +110,16 @@ def _code(label: str, scheme: Scheme) -> list[Row]:
 
 def count(scheme: Scheme, frames: Batch, detection: Any) -> Counted:
     """Errors and trials of each frame: see the module."""
-    import torch
-
     from cellfree_sim.uplink.noma import NomaProblem
+    from cellfree_sim.uplink.noma_metrics import marked
 
     problem = scheme.problem
     assert isinstance(problem, NomaProblem)
-    bits = problem.bits
-    distance = (bits.unsqueeze(1) != bits.unsqueeze(0)).sum(dim=-1)
-    rates = torch.tensor(problem.rates)
-    sent, active, answer = frames.messages, frames.active, detection.logits.argmax(dim=-1)
-    silent = answer == len(bits)
-    wrong = torch.where(silent, active, ~active | (answer != sent))
-    own = active * rates
-    best = detection.logits[..., : len(bits)].argmax(dim=-1)
-    wrong_bits = distance[best, sent.clamp_min(0)] * active
-    counted: dict[str, tuple[Any, Any]] = {
-        "ber": (wrong_bits, own),
-        "ber_missed": (torch.where(silent & active, own / 2, wrong_bits), own),
-        "ser": (wrong, torch.ones_like(active)),
-        "bler": (wrong & active, active),
-        "missed": (silent & active, active),
-        "false_alarms": (~silent & ~active, ~active),
-    }
-    for rate in sorted(set(problem.rates)):
-        theirs = active & (rates == rate)
-        counted[f"bler_{rate}"] = (wrong & theirs, theirs)
-    totals = {name: (errors.sum(1).double(), trials.sum(1).double()) for name, (errors, trials) in counted.items()}
+    marks = marked(problem, frames, detection.logits)
+    totals = {name: (errors.sum(1).double(), trials.sum(1).double()) for name, (errors, trials) in marks.items()}
+    errors, trials = marks["ber"]
     for user in range(problem.users):
-        totals[f"ber_user_{user}"] = (wrong_bits[:, user].double(), own[:, user].double())
+        totals[f"ber_user_{user}"] = (errors[:, user].double(), trials[:, user].double())
     return totals
 
 

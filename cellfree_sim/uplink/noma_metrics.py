@@ -122,17 +122,48 @@ def noma_error_rates(
     return counts.rates(float(snr_db))
 
 
+def marked(problem: NomaProblem, frames: Batch, logits: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Errors and trials of each user in each frame, whole numbers [S, N] both, by the name of the rate in `NomaRates`.
+
+    Those of `ber_missed` are half bits; the messages of users of each rate are under ``bler_<bits>``.
+
+    Raises:
+        UserError: logits have another shape than [S, N, A] of the problem.
+    """
+    import torch
+
+    bits = problem.bits.to(logits.device)
+    expected = (*frames.messages.shape, len(bits) + problem.silence)
+    if logits.shape != expected:
+        shapes = f"found logits {list(logits.shape)}; expected {list(expected)}"
+        raise UserError(f"detector: {shapes}: frames, users, answers")
+    distance = (bits.unsqueeze(1) != bits.unsqueeze(0)).sum(dim=-1)  # [M, M]
+    rates = torch.tensor(problem.rates, device=logits.device)
+    sent, active, answer = frames.messages, frames.active, logits.argmax(dim=-1)
+    silent = answer == len(bits)
+    wrong = torch.where(silent, active, ~active | (answer != sent))
+    own = active * rates
+    wrong_bits = distance[logits[..., : len(bits)].argmax(dim=-1), sent.clamp_min(0)] * active
+    found = {
+        "ser": (wrong, torch.ones_like(active)),
+        "ber": (wrong_bits, own),
+        "ber_missed": (torch.where(silent, own, 2 * wrong_bits) * active, 2 * own),
+        "bler": (wrong & active, active),
+        "missed": (silent & active, active),
+        "false_alarms": (~silent & ~active, ~active),
+    }
+    of_rate = {rate: active & (rates == rate) for rate in sorted(set(problem.rates))}
+    return found | {f"bler_{rate}": (wrong & theirs, theirs) for rate, theirs in of_rate.items()}
+
+
 class NomaCounts:
     """Running sums over frames, from which follow all rates."""
 
     def __init__(self, problem: NomaProblem, device: torch.device | str = "cpu") -> None:
         import torch
 
-        bits = problem.bits.to(device)
-        self._distance = (bits.unsqueeze(1) != bits.unsqueeze(0)).sum(dim=-1)  # [M, M]
-        self._rates = torch.tensor(problem.rates, device=device)
+        self._problem = problem
         self._classes = sorted(set(problem.rates))
-        self._answers = len(bits) + problem.silence
         self._sums: Tensor = torch.zeros(5, 6 + len(self._classes), dtype=torch.int64, device=device)
         users = problem.users
         self._pairs = torch.zeros(3, users, users, dtype=torch.float64, device=device)  # of errors and trials of bits
@@ -143,30 +174,14 @@ class NomaCounts:
         """Count the errors of logits [S, N, A] beside what was sent."""
         import torch
 
-        expected = (*frames.messages.shape, self._answers)
-        if logits.shape != expected:
-            found = f"found logits {list(logits.shape)}; expected {list(expected)}"
-            raise UserError(f"detector: {found}: frames, users, answers")
-        messages = len(self._distance)
-        sent, active = frames.messages, frames.active
-        answer = logits.argmax(dim=-1)
-        silent = answer == messages
-        wrong = torch.where(silent, active, ~active | (answer != sent))
-        bits = active * self._rates
-        best = logits[..., :messages].argmax(dim=-1)
-        wrong_bits = self._distance[best, sent.clamp_min(0)] * active
-        half_bits = torch.where(silent, bits, 2 * wrong_bits) * active
-        of_rate = [active & (self._rates == rate) for rate in self._classes]
-        errors = [wrong, wrong_bits, half_bits, wrong & active, silent & active, ~silent & ~active]
-        trials = [torch.ones_like(active), bits, 2 * bits, active, active, ~active]
-        errors += [wrong & some for some in of_rate]
-        trials += of_rate
-        e, n = (torch.stack([each.sum(dim=1) for each in some]) for some in (errors, trials))
+        marks = marked(self._problem, frames, logits)
+        e, n = (torch.stack([pair[place].sum(dim=1) for pair in marks.values()]) for place in (0, 1))
         self._sums += torch.stack([each.sum(dim=1) for each in (e, n, e * e, e * n, n * n)])
+        wrong_bits, bits = marks["ber"]
         e, n = wrong_bits.double(), bits.double()
         self._pairs += torch.stack([e.T @ e, e.T @ n, n.T @ n])
         self._totals += torch.stack([wrong_bits.sum(dim=0), bits.sum(dim=0)])
-        self.frames += len(sent)
+        self.frames += len(frames.messages)
 
     @property
     def errors(self) -> int:
