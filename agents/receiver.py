@@ -73,9 +73,9 @@ class Receiver:
         """Let a service detect with another detector, given as JSON."""
         self._prepared.swap(service, read_detector(section(self._context.scenario).problem, detector))
 
-    def change(self, change: dict[str, Any]) -> None:
-        """Let something else hold for a service, as `Change.packed` has it."""
-        self._prepared.change(Change.unpacked(section(self._context.scenario).problem, change))
+    def change(self, change: bytes) -> None:
+        """Let something else hold for a service: a packed `Change.packed`."""
+        self._prepared.change(Change.unpacked(section(self._context.scenario).problem, unpack_state(change)))
 
     def fail(self, service: str) -> bool:
         """Kill the process of a service; whether there is one here."""

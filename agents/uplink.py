@@ -22,7 +22,7 @@ from cellfree_sim.detection.serving.changes import service_of
 from cellfree_sim.detection.serving.deployment import STATE_PREFIX, check_swaps, trained_bytes, window_end
 from cellfree_sim.engine import Rows, never
 from cellfree_sim.errors import NotRestartedError, StationLostError, UserError
-from cellfree_sim.results.state import unpack_state
+from cellfree_sim.results.state import pack_state, unpack_state
 from cellfree_sim.uplink.population import group_names, section
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class RayUplink:
 
     def change(self, change: Change) -> None:
         """See `Uplink.change`."""
-        self._get({name: self._actors[name].change.remote(change.packed()) for name in self._serving()})
+        self._get({name: self._actors[name].change.remote(pack_state(change.packed())) for name in self._serving()})
         if change.codebook is not None:
             self._assign()
 
