@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def test_a_terminated_run_is_an_interrupted_run(
     file.write_text(dump_scenario(small_scenario(**{"downlink.epochs": 100_000})))
     command = [sys.executable, "-m", "cellfree_sim", "run", str(file), "--engine", "inline", "--out", str(out)]
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if in_background else []  # a shell script's `command &`
-    process = subprocess.Popen([*shell, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    heard = partial(signal.signal, number, signal.SIG_DFL)  # nohup has the tests themselves ignore one of them
+    process = subprocess.Popen(
+        [*shell, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
     assert process.stderr is not None
     assert any("validation 10/" in line for line in process.stderr)
 

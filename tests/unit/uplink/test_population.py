@@ -86,7 +86,7 @@ def test_a_spread_keeps_the_mean() -> None:
 
 def test_a_spread_that_would_take_probabilities_above_one_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text("uplink:\n  activity: {probability: 0.8, spread: 0.5}\n")
-    says = r"scenario.yaml:2:\d+: uplink.activity.spread: found 0.5; allowed: at most 0.25, so that no user's"
+    says = r"scenario.yaml:2:\d+: uplink.activity.spread: found 0.5; allowed: at most 0.25, so that nobody's"
     with pytest.raises(UserError, match=says):
         load_scenario(tmp_path / "scenario.yaml")
 

@@ -39,7 +39,7 @@ def learned_numbers(devices: int, per_device: int, length: int, antennas: int, l
     """Learned numbers of a network: the published sizes have 35.8 million.
 
     >>> learned_numbers(100, 2, 40, 16, layers=4, shared=False)
-    35824941
+    35781021
     """
     pilots, filters = devices * per_device, 1 if shared else antennas
     layer = 4 * pilots * filters * length * filters + 2 * (2 * pilots * antennas) + 1
