@@ -9,21 +9,18 @@ process of their own, whose memory is counted: all of it, with what the librarie
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cellfree_sim.detection.mmtc.large import in_own_process
 from cellfree_sim.threads import one_torch_thread
 
 FRAMES = 64
 PLAIN_FRAMES = 8
 SIZES = (1000, 3000, 10_000, 30_000, 100_000)
 DENSE_SIZES = (1000, 3000)
-SETTLED = {"damping": 0.3, "tolerance": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -108,54 +105,9 @@ def scaling(sizes: tuple[int, ...], dense: tuple[int, ...]) -> list[dict[str, An
     """Rows of one large frame each, every one in a process of its own."""
     rows = []
     for devices in sizes:
-        row = _in_own_process(devices, "dft")
+        row = in_own_process(devices, "dft")
         if devices in dense:
-            other = _in_own_process(devices, "gaussian")
+            other = in_own_process(devices, "gaussian")
             row |= {"ratio": other["value"] / row["value"], "against": "gaussian pilots", "other": other["value"]}
         rows.append(row)
     return rows
-
-
-def _in_own_process(devices: int, pilots: str) -> dict[str, Any]:
-    code = "import json, sys; from cellfree_sim.benchmarks import mmtc; print(json.dumps(mmtc.large_frame(*{})))"
-    done = subprocess.run(
-        [sys.executable, "-c", code.format((devices, pilots))], check=True, capture_output=True, text=True, timeout=600
-    )
-    row: dict[str, Any] = json.loads(done.stdout)
-    return row
-
-
-def large_frame(devices: int, pilots: str) -> dict[str, Any]:
-    """One frame of so many devices: a row of the benchmark."""
-    import torch
-
-    from cellfree_sim.detection import create_detector
-    from cellfree_sim.uplink import MmtcProblem
-
-    with one_torch_thread():
-        problem = MmtcProblem(devices=devices, pilot_length=devices * 2 // 5, pilots=pilots)  # type: ignore[arg-type]
-        frame = problem.sample(1, generator=torch.Generator().manual_seed(1))
-        detector = create_detector("amp-section", problem, **SETTLED)
-        start = time.process_time()
-        found = detector(frame.y, frame.h, frame.noise_variance)
-        seconds = time.process_time() - start
-    return {
-        "case": f"amp-section, one frame of {devices} devices",
-        "value": seconds,
-        "unit": "CPU-s/frame",
-        "iterations": found.iterations,
-        "memory_gib": _peak_kib() / 2**20,
-        "ser": (found.messages != frame.messages).double().mean().item(),
-    }
-
-
-def _peak_kib() -> int:
-    """Most memory that this process has had, KiB."""
-    import resource
-    from pathlib import Path
-
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage says is at least what the parent had
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
