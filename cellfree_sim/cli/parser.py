@@ -37,6 +37,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
         UserError: a command, option or value is unknown or missing.
         SystemExit: help or the version was asked for, and printed.
     """
+    parser, commands, below = whole_parser()
+    commands.check(argv)
+    if argv and argv[0] in below:
+        below[argv[0]].check(argv[1:])
+    arguments, unknown = parser.parse_known_args(live.with_negative_positions(argv))
+    if unknown:
+        _refuse(unknown, arguments.parser)
+    return arguments
+
+
+def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
+    """The parser of the command line, its commands, and the commands below some of them, by name."""
     parser = Parser(prog="cellfree", description=_DESCRIPTION, epilog=_EPILOG, **STYLE)
     parser.add_argument("--version", action="version", version=f"cellfree {__version__}")
     commands = Commands(parser, "command")
@@ -50,13 +62,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "policies": policies.add_to(commands),
         "scenarios": scenarios.add_to(commands),
     }
-    commands.check(argv)
-    if argv and argv[0] in below:
-        below[argv[0]].check(argv[1:])
-    arguments, unknown = parser.parse_known_args(live.with_negative_positions(argv))
-    if unknown:
-        _refuse(unknown, arguments.parser)
-    return arguments
+    return parser, commands, below
 
 
 def _refuse(unknown: Sequence[str], parser: argparse.ArgumentParser) -> NoReturn:

@@ -53,14 +53,14 @@ class Mbs(Section):
     """The macro base station: it hosts the coordinator, it does not serve users."""
 
     position_m: Position | None = Field(None, description="x and y; the centre of the area by default")
-    height_m: float = Field(25.0, gt=0, le=1000)
+    height_m: float = Field(25.0, gt=0, le=1000, description="of its antennas above the ground")
     mec_flop_per_s: float = Field(1e12, gt=0, description="computing capacity of its MEC server")
 
 
 class Sbs(Section):
     """The small base stations, each with a MEC server."""
 
-    count: int = Field(3, ge=1, le=1000)
+    count: int = Field(3, ge=1, le=1000, description="number B of stations; the length of positions_m by default")
     layout: Annotated[Any, Choice(SITE_LAYOUTS)] = Field("grid", description="where they stand without positions_m")
     positions_m: list[Position] | None = Field(None, description="explicit x and y of each station")
     names: list[Name] | None = Field(None, description="names of the stations; sbs-0, sbs-1, … by default")
@@ -68,7 +68,7 @@ class Sbs(Section):
     azimuths_deg: list[Azimuth] | None = Field(
         None, description="boresight of each station, from the x axis; antennas.azimuth_deg by default"
     )
-    height_m: float = Field(25.0, gt=0, le=1000)
+    height_m: float = Field(25.0, gt=0, le=1000, description="of its antennas above the ground")
     power_dbm: float = Field(40.0, ge=-100, le=100, description="largest transmit power P_max of each station")
     mec_flop_per_s: float = Field(1e11, gt=0, description="computing capacity of each MEC server")
 
@@ -106,10 +106,10 @@ class Sbs(Section):
 class Users(Section):
     """The users of the network; their positions are drawn anew for each realisation."""
 
-    count: int = Field(10, ge=1, le=100_000)
+    count: int = Field(10, ge=1, le=100_000, description="number I of users")
     layout: Annotated[Any, Choice(USER_LAYOUTS)] = Field("uniform", description="where users appear in the area")
     antennas: int = Field(2, ge=1, le=64, description="receive antennas M_r of each user")
-    height_m: float = Field(1.5, gt=0, le=1000)
+    height_m: float = Field(1.5, gt=0, le=1000, description="of their antennas above the ground")
     min_rate_bps_hz: float = Field(0.02, ge=0, le=1000, description="minimum rate r_min of each user, bit/s/Hz")
     indoor_probability: float = Field(0.0, ge=0, le=1, description="share of users inside buildings (TR 38.901)")
 
@@ -162,9 +162,9 @@ class Radio(Section):
 class Realisations(Section):
     """How many drops (positions and fading of all users) each split holds. Splits never share a drop."""
 
-    train: int = Field(300, ge=1, le=1_000_000)
-    validation: int = Field(100, ge=1, le=1_000_000)
-    test: int = Field(200, ge=1, le=1_000_000)
+    train: int = Field(300, ge=1, le=1_000_000, description="drops to learn from")
+    validation: int = Field(100, ge=1, le=1_000_000, description="drops on which the training is watched")
+    test: int = Field(200, ge=1, le=1_000_000, description="held-out drops on which results are measured, once")
 
 
 class Channel(Section):
@@ -257,7 +257,9 @@ class SbsShare(Share):
 class Placement(Section):
     """One Ray placement group per station."""
 
-    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = "SPREAD"
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
+        "SPREAD", description="across stations: few nodes, many, one, or a node each"
+    )
     mbs: Share = Share()
     sbs: SbsShare = SbsShare()
 

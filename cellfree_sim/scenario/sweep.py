@@ -80,7 +80,7 @@ class Quick(_Varied):
     cases: dict[Name, dict[str, Any]] = Field({}, description="what is added to the cases of these names")
     leave_out: list[Name] = Field([], description="cases that are not run")
     grid: dict[str, Values | NamedValues] = Field({}, description="other values of keys of the grid")
-    seeds: list[Seed] | None = Field(None, min_length=1, max_length=MAX_SEEDS)
+    seeds: list[Seed] | None = Field(None, min_length=1, max_length=MAX_SEEDS, description="instead of sweep.seeds")
 
     @model_validator(mode="after")
     def _set_keys_can_be_set(self) -> Quick:
