@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.simulation import Result as Result
     from agents.simulation import Simulation as Simulation
 
-__all__ = ["Result", "Simulation"]
+__all__ = ["Simulation"]
 
 
 def __getattr__(name: str) -> Any:

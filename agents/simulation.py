@@ -20,7 +20,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,25 +49,12 @@ from cellfree_sim.scenario.events import InjectSbs
 if TYPE_CHECKING:
     from types import TracebackType
 
-    import pandas as pd
-
     from cellfree_sim.detection.serving.deployment import Uplink
     from cellfree_sim.engine import Engine, Rows
+    from cellfree_sim.results.analysis import RunData
     from cellfree_sim.scenario.schema import Scenario
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run gave: its summary (the keys of `summary.json`), its tables, and the folder that holds them."""
-
-    summary: dict[str, Any]
-    metrics: pd.DataFrame
-    backhaul: pd.DataFrame
-    rates: pd.DataFrame
-    uplink: pd.DataFrame
-    folder: Path
 
 
 class Simulation:
@@ -339,8 +325,13 @@ class Simulation:
         with self._saved_on_the_way_out():
             return self._operate(lambda: self._operations.remove(name))
 
-    def result(self, *, report: bool = True) -> Result:
-        """Measure the held-out realisations, run the references on them, and write summary, tables and `report`."""
+    def result(self, *, report: bool = True) -> RunData:
+        """Measure the held-out realisations, run the references on them, and write summary, tables and `report`.
+
+        Returns what is in the run folder then; `cellfree_sim.load_results` gives the same later.
+        """
+        from cellfree_sim.results.analysis import load_run
+
         if self.step == self.scenario.steps:
             with self._saved_on_the_way_out():
                 self._happen(wait=True)
@@ -357,8 +348,7 @@ class Simulation:
 
             self._observer.phase("report", str(self._folder.report_path))
             build_report(self.folder)
-        folder = self._folder
-        return Result(summary, folder.metrics(), folder.backhaul(), folder.rates(), folder.uplink(), self.folder)
+        return load_run(self.folder)
 
     def _tested(self) -> dict[str, Any]:
         """The summary of the run with what it is worth on the test split, whoever dies meanwhile."""

@@ -24,7 +24,8 @@ import numpy as np
 from cellfree_sim.results.observer import Quiet
 
 if TYPE_CHECKING:
-    from agents import Result, Simulation
+    from agents import Simulation
+    from cellfree_sim.results.analysis import RunData
     from cellfree_sim.scenario.schema import Scenario
 
 ON_REQUEST = True
@@ -157,7 +158,7 @@ def _case(name: str, times: int, settings: Mapping[str, Any], observer: Quiet) -
     }
 
 
-def _finished(scenario: Scenario, engine: str, observer: Quiet) -> tuple[Result, dict[str, bytes]]:
+def _finished(scenario: Scenario, engine: str, observer: Quiet) -> tuple[RunData, dict[str, bytes]]:
     from agents import Simulation
     from cellfree_sim.results.checkpoints import Checkpoints
 
@@ -173,7 +174,7 @@ def _finished(scenario: Scenario, engine: str, observer: Quiet) -> tuple[Result,
         return result, saved.parts
 
 
-def _equal(left: tuple[Result, dict[str, bytes]], right: tuple[Result, dict[str, bytes]]) -> bool:
+def _equal(left: tuple[RunData, dict[str, bytes]], right: tuple[RunData, dict[str, bytes]]) -> bool:
     """Whether states, metrics, rates and books are equal, bit for bit; wall times and retransmissions apart."""
     books = [{**result.summary["backhaul"], "retransmissions": None} for result, _ in (left, right)]
     tables = [(r.metrics.drop(columns="wall_s"), r.rates) for r, _ in (left, right)]

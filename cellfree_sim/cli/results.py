@@ -54,7 +54,7 @@ def outcome(folder: Path) -> str:
     air = f", {backhaul['air_bytes']:,} of them over the air" if backhaul.get("air_bytes") else ""
     facts = [["backhaul", f"{backhaul.get('bytes', 0):,} bytes in {backhaul.get('frames', 0):,} frames{air}, {books}"]]
     facts += [["time", f"{seconds:.1f} s, report not counted"]] if seconds is not None else []
-    facts += [["folder", str(folder)], ["report", str(run.folder.report_path)]]
+    facts += [["folder", str(folder)], ["report", str(run.files.report_path)]]
     return "\n\n".join([*parts, table(facts)])
 
 

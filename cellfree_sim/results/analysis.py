@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -21,6 +22,8 @@ from cellfree_sim.results.runs import PROGRESS
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import networkx as nx
 
 PURPOSES = ("training", "execution", "uplink", "measurement", "control")
 PURPOSE_OF_PHASE = {
@@ -38,20 +41,77 @@ BOLTZMANN_J_PER_K = 1.380649e-23
 REFERENCE_TEMPERATURE_K = 290.0
 
 
-@dataclass(frozen=True)
 class RunData:
-    """The files of a run, read."""
+    """What a run left in its folder, or has put there so far; each part is read when it is first asked for, and kept.
 
-    folder: RunFolder
-    scenario_text: str
-    scenario: dict[str, Any]
-    summary: dict[str, Any]
-    topology: dict[str, Any]
-    metrics: pd.DataFrame
-    backhaul: pd.DataFrame
-    rates: pd.DataFrame
-    uplink: pd.DataFrame
-    events: list[dict[str, Any]]
+    Tables are those of the folder (`cellfree_sim.results.run_folder`), as pandas frames without an index of their own.
+    Whatever reads a part raises `RunFolderError` where its file is damaged.
+
+    Attributes:
+        folder: path of the folder.
+        files: the same as `RunFolder`, which knows the files in it.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.files = RunFolder.open(folder)
+        self.folder = self.files.path
+
+    def __repr__(self) -> str:
+        return f"<run {self.folder}: {self.summary.get('status', 'unfinished')}>"
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of the run, the keys of ``summary.json``; empty where it has not come to them."""
+        return self.files.summary()
+
+    @cached_property
+    def scenario_text(self) -> str:
+        """The scenario with every default written out, as YAML."""
+        return self.files.scenario_text()
+
+    @cached_property
+    def scenario(self) -> dict[str, Any]:
+        """The scenario with every default written out, as plain mappings; ``load_scenario`` gives a checked one."""
+        return _parse(self.files.scenario_path, self.scenario_text)
+
+    @cached_property
+    def topology(self) -> nx.Graph:
+        """The network as it is at the end: stations, users, links; for attributes see `cellfree_sim.network.Network`.
+
+        An empty graph where the run has not come to it.
+        """
+        return self.files.graph()
+
+    @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """Stations and users of `topology`, in its order, each with its name as ``id``."""
+        return [{"id": name, **attributes} for name, attributes in self.topology.nodes(data=True)]
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """One row per round: losses, sum rate, simulated time and its parts, bytes so far."""
+        return self.files.metrics()
+
+    @cached_property
+    def backhaul(self) -> pd.DataFrame:
+        """One row per frame: kind, sender, receiver, path, bytes, simulated times, what became of it."""
+        return self.files.backhaul()
+
+    @cached_property
+    def rates(self) -> pd.DataFrame:
+        """One row per algorithm, held-out realisation and user: its rate, bit/s/Hz."""
+        return self.files.rates()
+
+    @cached_property
+    def uplink(self) -> pd.DataFrame:
+        """One row per burst and service: errors, bytes, latency and its parts; no rows without an uplink."""
+        return self.files.uplink()
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """What happened to the network, oldest first, and what was refused; of a run that goes on, the last of it."""
+        # it has no summary yet
+        return list(self.summary.get("events") or read_json(self.folder / PROGRESS).get("events", []))
 
     @property
     def happened(self) -> list[dict[str, Any]]:
@@ -66,7 +126,7 @@ class RunData:
     @property
     def name(self) -> str:
         """Name of the run."""
-        return str(self.summary.get("name") or self.scenario.get("name") or self.folder.path.name)
+        return str(self.summary.get("name") or self.scenario.get("name") or self.folder.name)
 
     @property
     def algorithm(self) -> str:
@@ -93,27 +153,15 @@ class RunData:
 
 
 def load_run(path: Path | str) -> RunData:
-    """Read a run folder, of a run that is done, was interrupted, or goes on.
+    """All of a run folder at once, of a run that is done, was interrupted, or goes on; `RunData` reads as it is asked.
 
     Raises:
         RunFolderError: it is no run folder, or a file in it is damaged.
     """
-    folder = RunFolder.open(path)
-    text = folder.scenario_text()
-    summary = folder.summary()
-    return RunData(
-        folder=folder,
-        scenario_text=text,
-        scenario=_parse(folder.scenario_path, text),
-        summary=summary,
-        topology=folder.topology(),
-        metrics=folder.metrics(),
-        backhaul=folder.backhaul(),
-        rates=folder.rates(),
-        uplink=folder.uplink(),
-        # a run that goes on has no summary yet, and tells the last of them
-        events=list(summary.get("events") or read_json(folder.path / PROGRESS).get("events", [])),
-    )
+    run = RunData(path)
+    for part in (name for name, value in vars(RunData).items() if isinstance(value, cached_property)):
+        getattr(run, part)
+    return run
 
 
 def setting(scenario: Mapping[str, Any], *keys: str) -> Any:

@@ -49,8 +49,8 @@ def build_report(folder: Path | str) -> Path:
     """
     run = load_run(folder)
     figures = draw_figures(run)
-    write_atomically(run.folder.report_path, _html(run, figures))
-    return run.folder.report_path
+    write_atomically(run.files.report_path, _html(run, figures))
+    return run.files.report_path
 
 
 class Tile(NamedTuple):
@@ -98,7 +98,7 @@ def _html(run: RunData, figures: Sequence[Figure]) -> str:
         version_table=tables.version_table(run),
         scenario_text=run.scenario_text,
         figures=shown,
-        files=run.folder.data_files(),
+        files=run.files.data_files(),
     )
 
 
@@ -112,7 +112,7 @@ def _facts(run: RunData) -> list[str]:
     scheme = setting(run.scenario, "downlink", "loss_scheme")
     if scheme and run.has_downlink:
         facts.append(f"loss scheme {scheme['name'] if isinstance(scheme, dict) else scheme}")
-    stations = [node for node in run.topology.get("nodes", []) if node.get("kind") == "sbs"]
+    stations = [node for node in run.nodes if node.get("kind") == "sbs"]
     users = number(run.scenario, "network", "users", "count")
     if stations:
         facts.append(_stations(run, stations))

@@ -166,7 +166,7 @@ def time_table(run: RunData) -> Table | None:
 
 def station_table(run: RunData) -> Table | None:
     """Where the stations stand and what they have."""
-    stations = [node for node in run.topology.get("nodes", []) if node.get("kind") != "user"]
+    stations = [node for node in run.nodes if node.get("kind") != "user"]
     if not stations:
         return None
     devices, states = _devices(run), _states(run, stations)

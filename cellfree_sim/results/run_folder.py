@@ -1,18 +1,18 @@
 """The folder of a run: what is in it, and how it is written and read.
 
-==================  ===============================================================================
+==================  =======================================================================================
 `scenario.yaml`     the scenario with every default written out
 `summary.json`      the numbers of the run
 `metrics.parquet`   one row per round (`cellfree_sim.results.tables.METRICS`)
 `backhaul.parquet`  one row per frame (`BACKHAUL`)
 `uplink.parquet`    one row per burst and service (`UPLINK`), where there is an uplink
 `rates.parquet`     one row per algorithm, held-out realisation and user (`RATES`)
-`topology.json`     the network graph, networkx node-link form
+`topology.json`     the network graph, networkx node-link form: ``networkx.node_link_graph(json.load(file))``
 `checkpoints/`      states to go on from
 `figures/`          `*.pdf` and `*.png`
 `report.html`       all of it, for people
 `run.log`           what happened when, UTC
-==================  ===============================================================================
+==================  =======================================================================================
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cellfree_sim.results.files import read_json, write_atomically, write_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import networkx as nx
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -131,8 +132,12 @@ class RunFolder:
         write_json(self.summary_path, summary)
 
     def write_topology(self, graph: Mapping[str, Any]) -> None:
-        """Store the network graph in networkx node-link form."""
-        write_json(self.path / "topology.json", graph)
+        """Store the network graph in networkx node-link form.
+
+        Its links stand there under both names that readers expect without being told: ``edges`` (networkx from 3.6 on)
+        and ``links`` (networkx before, and d3).
+        """
+        write_json(self.path / "topology.json", {**graph, "edges": graph["links"]})
 
     def write_rates(self, rates: Mapping[str, NDArray[np.floating[Any]]]) -> None:
         """Store the rates of each algorithm on the held-out realisations, ``rates[algorithm]`` [realisation, user]."""
@@ -188,6 +193,21 @@ class RunFolder:
     def topology(self) -> dict[str, Any]:
         """The network graph in node-link form; empty where the run has not come to it."""
         return read_json(self.path / "topology.json")
+
+    def graph(self) -> nx.Graph:
+        """The network graph; an empty one where the run has not come to it.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        import networkx as nx
+
+        found = self.topology()
+        try:
+            return nx.node_link_graph(found, edges="links") if found else nx.Graph()
+        except (nx.NetworkXError, KeyError, TypeError, ValueError) as error:
+            path = self.path / "topology.json"
+            raise RunFolderError(f"{path}: is damaged, a graph in node-link form expected: {error!r}") from error
 
     def metrics(self) -> pd.DataFrame:
         """The rounds so far."""

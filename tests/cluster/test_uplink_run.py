@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from agents import Result, Simulation
+from agents import Simulation
+from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.observer import Quiet
 
 UPLINK = {
@@ -25,13 +26,13 @@ UPLINK = {
 }
 
 
-def result_of(scenario: Any, engine: str, out: Path) -> Result:
+def result_of(scenario: Any, engine: str, out: Path) -> RunData:
     with Simulation.launch(scenario, engine=engine, out=out, observer=Quiet()) as simulation:
         simulation.advance()
         return simulation.result()
 
 
-def services_of(result: Result) -> str:
+def services_of(result: RunData) -> str:
     """What the summary says of the services, without what a wall clock measured."""
     services = [{k: v for k, v in each.items() if k != "processes"} for each in result.summary["uplink"]["services"]]
     return json.dumps(services, sort_keys=True)

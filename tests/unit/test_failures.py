@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from support import finish
 
-from agents import Result, Simulation
+from agents import Simulation
 from cellfree_sim.errors import RunFailedError, StationLostError, UserError
+from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.observer import Quiet
 from cellfree_sim.results.run_file import RunFile
 
@@ -28,7 +29,7 @@ def launch(scenario: Any, out: Path) -> Simulation:
     return Simulation.launch(scenario, engine="inline", out=out, observer=Quiet())
 
 
-def assert_same(left: tuple[Result, dict[str, bytes]], right: tuple[Result, dict[str, bytes]]) -> None:
+def assert_same(left: tuple[RunData, dict[str, bytes]], right: tuple[RunData, dict[str, bytes]]) -> None:
     """Equal parameters, metrics, rates, frames and books, bit for bit; retransmissions apart."""
     assert left[1] == right[1]
     for table, order in (("metrics", []), ("rates", []), ("backhaul", ["sender", "sequence"])):
@@ -46,14 +47,14 @@ def scenario(small_scenario: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, dict[str, bytes]]:
+def undisturbed(scenario: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunData, dict[str, bytes]]:
     return finish(launch(scenario, tmp_path_factory.mktemp("undisturbed") / "run"))
 
 
 @pytest.mark.parametrize("barrier", ["before", "during", "after"])
 @pytest.mark.parametrize("station", ["sbs-1", "mbs"])
 def test_a_station_that_dies_changes_nothing(
-    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path, station: str, barrier: Any
+    scenario: Any, undisturbed: tuple[RunData, dict[str, bytes]], tmp_path: Path, station: str, barrier: Any
 ) -> None:
     """Three deaths at seeded random rounds; each rolls all stations back to the last checkpoint."""
     rng = np.random.default_rng(5)
@@ -108,7 +109,7 @@ def test_a_station_that_always_dies_is_given_up(scenario: Any, run_folder: Path)
 
 
 def test_an_interrupted_run_goes_on_to_the_same_result(
-    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path
+    scenario: Any, undisturbed: tuple[RunData, dict[str, bytes]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "interrupted"
     with pytest.raises(KeyboardInterrupt), launch(scenario, folder) as simulation:
@@ -118,7 +119,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
 
 
 def test_a_run_that_vanished_goes_on_from_its_last_checkpoint(
-    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path
+    scenario: Any, undisturbed: tuple[RunData, dict[str, bytes]], tmp_path: Path
 ) -> None:
     """No close, no summary: what is on the disk after SIGKILL of everything, rounds after the checkpoint included."""
     folder = tmp_path / "vanished"
@@ -139,7 +140,7 @@ def test_a_run_that_vanished_goes_on_from_its_last_checkpoint(
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    scenario: Any, undisturbed: tuple[Result, dict[str, bytes]], tmp_path: Path
+    scenario: Any, undisturbed: tuple[RunData, dict[str, bytes]], tmp_path: Path
 ) -> None:
     folder = tmp_path / "damaged"
     with launch(scenario, folder) as simulation:

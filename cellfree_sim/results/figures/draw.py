@@ -103,7 +103,7 @@ def draw_figures(run: RunData) -> list[Figure]:
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    folder = run.folder.figures_path
+    folder = run.files.figures_path
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

@@ -50,7 +50,7 @@ class Link(NamedTuple):
 
 def draw(run: RunData) -> Figure | None:
     """The map, in metres; None where the run has no topology."""
-    nodes = {node["id"]: node for node in run.topology.get("nodes", [])}
+    nodes = {node["id"]: node for node in run.nodes}
     stations = [node for node in nodes.values() if node["kind"] != "user"]
     if not stations:
         return None
@@ -99,12 +99,11 @@ def link_bytes(run: RunData) -> dict[frozenset[str], int]:
 def _links(run: RunData, nodes: dict[str, dict[str, Any]]) -> list[Link]:
     carried = link_bytes(run)
     found = []
-    for edge in run.topology.get("links", run.topology.get("edges", [])):
-        ends = (edge["source"], edge["target"])
+    for *ends, edge in run.topology.edges(data=True):
         places = tuple((nodes[end]["x_m"], nodes[end]["y_m"]) for end in ends)
         slowed = "built_capacity_bps" in edge or "built_latency_s" in edge
         state = CUT if not edge.get("up", True) else SLOWED if slowed else ""
-        found.append(Link(ends, (places[0], places[1]), carried.get(frozenset(ends), 0), state))
+        found.append(Link((ends[0], ends[1]), (places[0], places[1]), carried.get(frozenset(ends), 0), state))
     return sorted(found, key=lambda link: link.bytes)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from agents import Result, Simulation
+from agents import Simulation
+from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.observer import Quiet
 
 UPLINK = {
@@ -47,16 +48,16 @@ class Interrupting(Quiet):
 
 @pytest.fixture
 def undisturbed(tiny: Any, launch: Any) -> Any:
-    def run(**settings: Any) -> Result:
+    def run(**settings: Any) -> RunData:
         with launch(tiny(uplink=UPLINK, **settings), "undisturbed") as simulation:
             simulation.advance()
-            result: Result = simulation.result()
+            result: RunData = simulation.result()
         return result
 
     return run
 
 
-def assert_equal(left: Result, right: Result) -> None:
+def assert_equal(left: RunData, right: RunData) -> None:
     pd.testing.assert_frame_equal(left.uplink, right.uplink, check_exact=True)
     pd.testing.assert_frame_equal(
         left.metrics.drop(columns="wall_s"), right.metrics.drop(columns="wall_s"), check_exact=True

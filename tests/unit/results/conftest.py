@@ -13,6 +13,7 @@ import pytest
 from cellfree_sim.results import RunFolder, build_report
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOW = datetime(2026, 5, 4, 12, 30, 15, tzinfo=UTC)
@@ -223,6 +224,12 @@ def changed_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> RunFolder:
     return write_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., RunFolder]:
+    """Writes a made-up run: see `write_run`."""
+    return write_run
 
 
 @pytest.fixture(scope="session")
