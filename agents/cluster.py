@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -61,13 +61,13 @@ class Target:
         return f"{self.said_by} {self.address}"
 
 
-def target(address: str | None) -> Target | None:
+def target(address: str | None, environment: Mapping[str, str] = os.environ) -> Target | None:
     """The cluster to join: that at `address`, else that at RAY_ADDRESS, else None for one of this run's own.
 
     Raises:
         UserError: what was given is not host:port.
     """
-    found = Target(address, "--address") if address is not None else Target(os.environ.get(ADDRESS_VARIABLE, ""), "")
+    found = Target(address, "--address") if address is not None else Target(environment.get(ADDRESS_VARIABLE, ""), "")
     if address is None and not found.address:
         return None
     if address is None:
@@ -314,7 +314,7 @@ def connect(found: Target, namespace: str) -> None:
     """
     import ray
 
-    _check_speaks(found)
+    check_speaks(found)
     on_loopback = _check_welcomes(found)
     try:
         with _on_loopback() if on_loopback else nullcontext():
@@ -324,8 +324,12 @@ def connect(found: Target, namespace: str) -> None:
         raise UserError(f"{found}: cannot join the Ray cluster there: {reason}") from error
 
 
-def _check_speaks(found: Target) -> None:
-    """Whether a gRPC server listens there: it answers the opening of HTTP/2 by a SETTINGS frame."""
+def check_speaks(found: Target) -> None:
+    """Make sure that a gRPC server listens there: it answers the opening of HTTP/2 by a SETTINGS frame.
+
+    Raises:
+        UserError: none does, within `CONNECT_TIMEOUT_S`.
+    """
     host, _, port = found.address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S) as connection:

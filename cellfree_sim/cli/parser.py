@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from cellfree_sim import __version__
-from cellfree_sim.cli import detectors, live, policies, results, running, scenarios, studies, train
+from cellfree_sim.cli import completion, detectors, doctor, live, policies, results, running, scenarios, studies, train
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
 from cellfree_sim.cli.terminal import flat
 from cellfree_sim.errors import UserError
@@ -62,6 +62,8 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
         "policies": policies.add_to(commands),
         "scenarios": scenarios.add_to(commands),
     }
+    doctor.add_to(commands)
+    completion.add_to(commands)
     return parser, commands, below
 
 

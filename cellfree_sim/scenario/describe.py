@@ -97,7 +97,16 @@ def keys_called(key: str) -> list[str]:
     >>> keys_called("epochs")
     ['downlink.epochs']
     """
-    return [path for path in _section_keys(Shape.root(), "") if path.rpartition(".")[2] == key]
+    return [path for path in section_keys() if path.rpartition(".")[2] == key]
+
+
+def section_keys() -> list[str]:
+    """Dotted paths of all sections' keys, options of extensions left out.
+
+    >>> [key for key in section_keys() if key.startswith("backhaul.capacity")]
+    ['backhaul.capacity_bps']
+    """
+    return list(dict.fromkeys(_section_keys(Shape.root(), "")))
 
 
 def _section_keys(shape: Shape, prefix: str) -> Iterator[str]:
