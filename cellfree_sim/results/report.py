@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from cellfree_sim.results import report_events, report_uplink
+from cellfree_sim.results import page, report_events, report_uplink
 from cellfree_sim.results import report_tables as tables
 from cellfree_sim.results.analysis import (
     Outcome,
@@ -21,6 +20,7 @@ from cellfree_sim.results.analysis import (
 from cellfree_sim.results.figures import draw_figures
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.results.formats import algorithm_label, count, mean_and_error, percent, signed
+from cellfree_sim.results.page import Tile
 from cellfree_sim.results.uplink import service_records, symbols_in_words
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from cellfree_sim.results.figures import Figure
     from cellfree_sim.results.uplink import ServiceRecord
 
-WIDE_FIGURES = frozenset({"rates", "backhaul", "error-rates"})
 PAPER_NOISE_DBM = -26.0
 RECEIVER_NOISE_FIGURE_DB = 15.0  # generous: what is above thermal noise by more than this is no receiver's noise
 SCALAR_BYTES = 4  # a float32
@@ -53,53 +52,70 @@ def build_report(folder: Path | str) -> Path:
     return run.files.report_path
 
 
-class Tile(NamedTuple):
-    """A headline number."""
-
-    label: str
-    value: str
-    more: str
-
-
 def _html(run: RunData, figures: Sequence[Figure]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("cellfree_sim.results"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     found = outcomes(run)
     services = service_records(run)
-    shown = {
-        figure.name: {
-            "caption": figure.caption,
-            "wide": figure.name in WIDE_FIGURES,
-            "svg_base64": base64.b64encode(figure.svg.encode()).decode(),
-        }
-        for figure in figures
-    }
-    return environment.get_template("report.html.j2").render(
-        name=run.name,
-        status=_status(run),
-        facts=_facts(run),
-        tiles=_tiles(run, found, services),
-        has_downlink=run.has_downlink,
-        error_table=report_uplink.error_table(services),
-        states_table=report_uplink.states_table(services),
-        services_table=report_uplink.services_table(services),
-        warnings=warnings(run),
-        rates_table=tables.rates_table(run, found),
-        events_table=report_events.events_table(run),
-        injections_table=report_events.injections_table(run),
-        traffic_tables=tables.traffic_tables(run),
-        losses_table=report_events.losses_table(run),
-        accounting=accounting_note(run),
-        time_table=tables.time_table(run),
-        station_table=tables.station_table(run),
-        version_table=tables.version_table(run),
-        scenario_text=run.scenario_text,
-        figures=shown,
-        files=run.files.data_files(),
+    return page.html(
+        page.Page(
+            title=run.name,
+            status=_status(run),
+            good=_status(run) == "done",
+            facts=_facts(run),
+            tiles=_tiles(run, found, services),
+            warnings=warnings(run),
+            sections=_sections(run, {figure.name: figure for figure in figures}, found, services),
+        )
     )
+
+
+def _sections(
+    run: RunData, drawn: Mapping[str, Figure], found: Sequence[Outcome], services: Sequence[ServiceRecord]
+) -> list[page.Section]:
+    """The parts of the page; those with nothing in them are left out."""
+
+    def figures(*names: str) -> page.Figures | None:
+        there = [drawn[name] for name in names if name in drawn]
+        return page.Figures(there) if there else None
+
+    rates = tables.rates_table(run, found) or page.Note("The run ended before its test; no held-out rates.", soft=True)
+    uplink: list[page.Block | None] = [
+        report_uplink.error_table(services),
+        figures("error-rates"),
+        report_uplink.states_table(services),
+        report_uplink.services_table(services),
+        figures("state-errors", "error-rate-bytes", "latency", "services"),
+    ]
+    accounting = accounting_note(run)
+    kinds, *others = tables.traffic_tables(run) or [page.Note("No frame was recorded.", soft=True)]
+    traffic: list[page.Block | None] = [
+        kinds,
+        page.Note(accounting) if accounting else None,
+        figures("backhaul"),
+        page.Beside([table for table in others if isinstance(table, page.Table)]) if others else None,
+        report_events.losses_table(run),
+    ]
+    again: list[page.Block | None] = [
+        page.Listing("Scenario, every default written out", run.scenario_text),
+        tables.version_table(run),
+        page.Links(
+            "Data beside this file:",
+            [(name, name) for name in run.files.data_files()],
+            "The command cellfree report, with the name of this folder, makes the figures and this page again.",
+        ),
+    ]
+    parts: list[tuple[str, list[page.Block | None]]] = [
+        ("Rates on held-out realisations", [rates, figures("training", "paired", "rates")] if run.has_downlink else []),
+        ("Uplink and edge services", uplink if services else []),
+        ("What happened to the network", [report_events.events_table(run), report_events.injections_table(run)]),
+        ("Backhaul", traffic),
+        (
+            "Network and simulated time",
+            [figures("topology", "simulated-time"), tables.time_table(run), tables.station_table(run)],
+        ),
+        ("How to get this again", again),
+    ]
+    kept = [(title, [block for block in blocks if block is not None]) for title, blocks in parts]
+    return [page.Section(title, blocks) for title, blocks in kept if blocks]
 
 
 def _status(run: RunData) -> str:

@@ -43,7 +43,7 @@ def events_table(run: RunData) -> Table | None:
         for event in run.events[:EVENTS_SHOWN]
     ]
     if len(run.events) > EVENTS_SHOWN:
-        rows.append(Row(["", f"{len(run.events) - EVENTS_SHOWN} others", "", "in summary.json"]))
+        rows.append(Row(["", f"{len(run.events) - EVENTS_SHOWN} others", "", "in summary.json"], total=True))
     note = (
         "Steps are training rounds done when it happened (for a service: those that its burst belongs to). Sum rates "
         "are means over the validation realisations, in "
@@ -101,7 +101,8 @@ def losses_table(run: RunData) -> Table | None:
     if ways[WAYS_SHOWN:]:
         others = frames[~frames.set_index(["kind", "path"]).index.isin([key for key, _ in ways[:WAYS_SHOWN]])]
         lost, more = others[others["status"] == "dropped"]["bytes"], others[others["attempt"] > 0]["bytes"]
-        rows.append(_loss_row(f"{len(ways) - WAYS_SHOWN} others", "", *_size(lost), *_size(more)))
+        rest = _loss_row(f"{len(ways) - WAYS_SHOWN} others", "", *_size(lost), *_size(more))
+        rows.append(rest._replace(total=True))
     if again.repeated_frames:
         rows.append(_loss_row("all", "rounds done again", 0, 0, again.repeated_frames, again.repeated_bytes))
     lost = frames.loc[frames["status"] == "dropped", "bytes"]
@@ -112,7 +113,7 @@ def losses_table(run: RunData) -> Table | None:
         "was one. Rounds done again after a restart send their frames again; the totals of the run hold each frame "
         "once."
     )
-    return Table("Frames dropped and sent again", columns, [*rows, total._replace(strong=True)], note)
+    return Table("Frames dropped and sent again", columns, [*rows, total._replace(strong=True, total=True)], note)
 
 
 def _loss_row(kind: str, way: str, lost: int, lost_bytes: int, again: int, again_bytes: int) -> Row:

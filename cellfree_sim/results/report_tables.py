@@ -27,16 +27,18 @@ ROWS_SHOWN = 40
 
 
 class Row(NamedTuple):
-    """Cells of a row; a strong one stands out."""
+    """Cells of a row; a strong one stands out, and one of totals stays below however the others are sorted."""
 
     cells: list[str]
     strong: bool = False
+    total: bool = False
 
 
 class Table(NamedTuple):
     """A table and what has to be said under it.
 
-    With layout "words" all cells are text, and long ones may take several lines; with "tight" long heads may.
+    With layout "words" all cells are text, and long ones may take several lines; with "tight" long heads may; with
+    "wrap" any cell may.
     """
 
     title: str
@@ -93,7 +95,7 @@ def traffic_tables(run: RunData) -> list[Table]:
     ]
     totals = kinds.sum()
     rows.append(
-        Row(["total", f"{len(frames):,}", f"{int(totals.sum()):,}", *(megabytes(size) for size in totals)], strong=True)
+        Row(["total", f"{len(frames):,}", f"{int(totals.sum()):,}", *(megabytes(size) for size in totals)], True, True)
     )
     columns = ["kind", "frames", "bytes", *(f"{purpose} (MB)" for purpose in kinds.columns)]
     by_kind = Table("Frames by kind", columns, rows, _books_note(run))
@@ -123,7 +125,12 @@ def _link_table(frames: pd.DataFrame) -> Table:
     ]
     rest = links.iloc[ROWS_SHOWN:]
     if len(rest):
-        rows.append(Row([f"{len(rest)} others", *(megabytes(s) for s in rest.sum()), megabytes(rest.to_numpy().sum())]))
+        rows.append(
+            Row(
+                [f"{len(rest)} others", *(megabytes(s) for s in rest.sum()), megabytes(rest.to_numpy().sum())],
+                total=True,
+            )
+        )
     return Table("By link and direction (MB)", ["link", *links.columns, "total"], rows)
 
 
@@ -135,9 +142,10 @@ def _station_traffic(frames: pd.DataFrame) -> Table:
     ]
     rest = stations.iloc[ROWS_SHOWN:].sum()
     if len(stations) > ROWS_SHOWN:
-        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", megabytes(rest["sent"]), megabytes(rest["received"])]))
+        others = [f"{len(stations) - ROWS_SHOWN} others", megabytes(rest["sent"]), megabytes(rest["received"])]
+        rows.append(Row(others, total=True))
     total = stations.sum()
-    rows.append(Row(["total", megabytes(total["sent"]), megabytes(total["received"])], strong=True))
+    rows.append(Row(["total", megabytes(total["sent"]), megabytes(total["received"])], True, True))
     return Table("By station (MB)", ["station", "sent", "received"], rows)
 
 
@@ -159,9 +167,9 @@ def time_table(run: RunData) -> Table | None:
         )
         for part in TIME_PARTS
     ]
-    rows.append(Row(["round", f"{1e3 * whole / len(times):.4g}", f"{whole:.4g}", percent(1.0)], strong=True))
+    rows.append(Row(["round", f"{1e3 * whole / len(times):.4g}", f"{whole:.4g}", percent(1.0)], True, True))
     note = "On the critical path: the station that each round waited for. Measurement takes no simulated time."
-    return Table("Simulated time of training", ["", "mean per round (ms)", "total (s)", "share"], rows, note)
+    return Table("Simulated time of training", ["part", "mean per round (ms)", "total (s)", "share"], rows, note)
 
 
 def station_table(run: RunData) -> Table | None:
@@ -187,7 +195,7 @@ def station_table(run: RunData) -> Table | None:
         for station in stations[:ROWS_SHOWN]
     ]
     if len(stations) > ROWS_SHOWN:
-        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", *[""] * (5 + bool(states) + looks)]))
+        rows.append(Row([f"{len(stations) - ROWS_SHOWN} others", *[""] * (5 + bool(states) + looks)], total=True))
     columns = [
         "station",
         "position (m)",

@@ -35,7 +35,7 @@ def error_table(records: Sequence[ServiceRecord]) -> Table | None:
     rows = [
         Row(
             [
-                record.name if place == 0 else "",
+                record.name,
                 signed(snr_db, "g"),
                 *(rate_with_interval(record.rates[metric][place]) for metric in ("ser", "ber", "bler")),
             ]

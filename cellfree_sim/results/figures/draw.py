@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cellfree_sim.errors import RunFolderError
-from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training, uplink
+from cellfree_sim.results.figures import (
+    distributions,
+    interactive,
+    simulated_time,
+    style,
+    topology,
+    traffic,
+    training,
+    uplink,
+)
 from cellfree_sim.results.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from matplotlib import figure as mpl
 
     from cellfree_sim.results.analysis import RunData
 
+ENDINGS = ("pdf", "png")
+NAME_LENGTH = 60
+
 
 class Figure(NamedTuple):
-    """A figure that was drawn: its file name without ending, what it shows, and its SVG text."""
+    """A figure that was drawn.
+
+    Attributes:
+        name: its file name without ending.
+        caption: what it shows.
+        svg, readout, dark: for a page, see `interactive.embed`.
+        png, pdf: contents of its files.
+        wide: whether it takes the width of a page, not of a column.
+    """
 
     name: str
     caption: str
     svg: str
+    readout: dict[str, Any]
+    dark: dict[str, str]
+    png: bytes
+    pdf: bytes
+    wide: bool
 
 
 class _Plan(NamedTuple):
@@ -103,24 +129,49 @@ def draw_figures(run: RunData) -> list[Figure]:
     Raises:
         RunFolderError: the folder cannot be written.
     """
-    folder = run.files.figures_path
+    folder = make_folder(run.files.figures_path)
+    source = source_of(run)
+    drawn = []
+    for plan in PLANS:
+        with style.journal():
+            figure = plan.draw(run)
+            if figure is not None:
+                caption = plan.caption + (plan.caption_of_events if run.happened else "")
+                drawn.append(publish(figure, plan.name, caption, source, folder))
+                continue
+        for ending in ENDINGS:
+            (folder / f"{plan.name}.{ending}").unlink(missing_ok=True)
+    return drawn
+
+
+def make_folder(folder: Path) -> Path:
+    """A folder for figures, which may be there.
+
+    Raises:
+        RunFolderError: it cannot be made.
+    """
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    drawn = []
-    with style.journal():
-        for plan in PLANS:
-            figure = plan.draw(run)
-            if figure is not None:
-                style.lay_out(figure)
-            for ending in ("pdf", "png"):
-                path = folder / f"{plan.name}.{ending}"
-                if figure is None:
-                    path.unlink(missing_ok=True)
-                else:
-                    write_atomically(path, style.render(figure, ending))
-            if figure is not None:
-                caption = plan.caption + (plan.caption_of_events if run.happened else "")
-                drawn.append(Figure(plan.name, caption, style.render(figure, "svg").decode()))
-    return drawn
+    return folder
+
+
+def source_of(run: RunData) -> str:
+    """What stands on each figure of a run: its name and seed, and whether it is less than a whole run."""
+    seed = run.summary.get("seed", run.scenario.get("seed"))
+    status = run.summary.get("status") or "unfinished"
+    name = run.name if len(run.name) <= NAME_LENGTH else f"{run.name[: NAME_LENGTH - 1]}…"
+    parts = [name, *([f"seed {seed}"] if seed is not None else []), *([status] if status != "done" else [])]
+    return ", ".join(parts).replace("$", r"\$")  # a dollar would begin a formula
+
+
+def publish(figure: mpl.Figure, name: str, caption: str, source: str, folder: Path) -> Figure:
+    """Write the files of a figure into `folder`, and make it ready for a page. From within `style.journal`."""
+    style.name_source(figure, source)
+    style.lay_out(figure)
+    made = {ending: style.render(figure, ending) for ending in ENDINGS}
+    for ending, content in made.items():
+        write_atomically(folder / f"{name}.{ending}", content)
+    wide = figure.get_figwidth() > style.COLUMN_IN
+    return Figure(name, caption, *interactive.embed(figure, name), made["png"], made["pdf"], wide)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -19,9 +20,15 @@ PAGE_IN = 7.16  # width of both columns and the gap
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color): told apart with every common colour vision.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#222222", "#8C8C8C"
+INK, GRID = "#111111", "#DDDDDD"  # of text and axes
 LEARNED_COLOUR = BLUE
 REFERENCE_COLOURS = (VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 REFERENCE_DASHES: tuple[Any, ...] = ((0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)), (0, (8, 2)))
+
+SOURCE_PT = 5.5
+BAND_ALPHA = 0.16
+PART_OF = "part of "  # how the id of an artist begins that belongs to a curve
+INTERVAL, TEXTS = "_told_interval", "_told_texts"  # attributes of artists, for `interactive`
 
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -46,12 +53,14 @@ RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handlelength": 2.2,
     "lines.linewidth": 1.3,
-    "grid.color": "#DDDDDD",
+    "grid.color": GRID,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
     "grid.linewidth": 0.5,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
+    "svg.fonttype": "none",
     "svg.hashsalt": "cellfree-sim",
 }
 
@@ -80,6 +89,30 @@ def render(figure: Figure, ending: str) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format=ending, dpi=200, metadata=undated)
     return target.getvalue()
+
+
+def name_source(figure: Figure, source: str) -> None:
+    """Say in small letters at the top what the figure was made of: a scenario and its seed. Before `lay_out`."""
+    figure.suptitle(source, x=0.995, ha="right", fontsize=SOURCE_PT, color=GREY)
+
+
+def belongs(artist: Artist, series: str) -> None:
+    """Let `artist` appear and go with the curve called `series` where a reader switches curves on and off."""
+    artist.set_gid(f"{PART_OF}{series}")
+
+
+def band(axes: Axes, x: Any, low: Any, high: Any, series: str, colour: Any, **look: Any) -> Any:
+    """The area between the ends of an interval, of the curve called `series`; readouts tell its ends at each `x`."""
+    look = {"alpha": BAND_ALPHA, "linewidth": 0, "zorder": 1.2, **look}
+    area = axes.fill_between(x, low, high, color=colour, label=f"_{series}, interval", **look)
+    belongs(area, series)
+    setattr(area, INTERVAL, (x, low, high))
+    return area
+
+
+def tell(artist: Artist, texts: Sequence[str]) -> None:
+    """What a reader is told who points at each of the marks of `artist`."""
+    setattr(artist, TEXTS, list(texts))
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:

@@ -57,6 +57,8 @@ class Page(HTMLParser):
         self._open = ""
 
     def handle_data(self, data):
+        if self._open in ("script", "style"):
+            return
         self.text += data
         if self._open == "caption":
             self._caption += data
