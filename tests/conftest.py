@@ -90,7 +90,9 @@ def run_folder(tmp_path: Path) -> Path:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are drawn and then not made into files, which takes longer than a small run."""
     monkeypatch.setattr("cellfree_sim.results.figures.style.lay_out", lambda figure: None)
-    monkeypatch.setattr("cellfree_sim.results.figures.style.render", lambda figure, ending: b'<svg viewBox="0 0 1 1"></svg>')
+    monkeypatch.setattr(
+        "cellfree_sim.results.figures.style.render", lambda figure, ending: b'<svg viewBox="0 0 1 1"></svg>'
+    )
 
 
 @pytest.fixture(scope="session")

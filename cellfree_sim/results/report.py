@@ -86,12 +86,12 @@ def _sections(
         figures("state-errors", "error-rate-bytes", "latency", "services"),
     ]
     accounting = accounting_note(run)
-    kinds, *others = tables.traffic_tables(run) or [page.Note("No frame was recorded.", soft=True)]
+    tabled = tables.traffic_tables(run)
     traffic: list[page.Block | None] = [
-        kinds,
+        tabled[0] if tabled else page.Note("No frame was recorded.", soft=True),
         page.Note(accounting) if accounting else None,
         figures("backhaul"),
-        page.Beside([table for table in others if isinstance(table, page.Table)]) if others else None,
+        page.Beside(tabled[1:]) if tabled else None,
         report_events.losses_table(run),
     ]
     again: list[page.Block | None] = [

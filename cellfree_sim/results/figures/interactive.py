@@ -212,8 +212,8 @@ def _rows(figure: Figure, axes: Axes) -> list[dict[str, Any]]:
 
 
 def _mark_legends(figure: Figure, name: str, curves: list[str]) -> None:
-    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend() is not None)]
-    for number, legend in enumerate(legends):
+    found = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+    for number, legend in enumerate([legend for legend in found if legend is not None]):
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
             label = text.get_text().splitlines()[0]
             if label in curves:
