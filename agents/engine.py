@@ -234,12 +234,13 @@ class RayEngine:
 
     def tell(self, progress: Mapping[str, Any]) -> None:
         """See `Engine.tell`."""
-        self._controller.tell.remote(dict(progress))
+        if self._controller is not None:
+            self._controller.tell.remote(dict(progress))
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""
         stations = []
-        for seat in self._seats.values():
+        for seat in list(self._seats.values()):  # who tells of the run asks from another thread
             pid, _, device = self._places.get(seat.station, "").partition(" ")
             where = {"node": seat.node_name, "cpus": seat.cpus, "gpus": seat.gpus, "pid": pid, "device": device}
             stations.append({"name": seat.station, **where})

@@ -1,17 +1,95 @@
-"""What a run is made of: its trained detectors, its engine and its uplink, of whichever kind."""
+"""What a run is made of: where it begins, its trained detectors, its engine and its uplink, of whichever kind."""
 
 from __future__ import annotations
 
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cellfree_sim.channel import check_channels
+from cellfree_sim.errors import UserError
+from cellfree_sim.network import Network, build_network
+from cellfree_sim.network.changes import check_events
+from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
+from cellfree_sim.results.observer import Observer, create_observer
+from cellfree_sim.results.run_file import NAME as RUN_FILE
+from cellfree_sim.results.run_file import RunFile
+from cellfree_sim.results.run_folder import RunFolder
+from cellfree_sim.scenario import load_scenario
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cellfree_sim.detection.serving.deployment import Uplink
     from cellfree_sim.engine import Engine
-    from cellfree_sim.network import Network
-    from cellfree_sim.results.observer import Observer
-    from cellfree_sim.results.run_folder import RunFolder
     from cellfree_sim.scenario.schema import Scenario
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins: anew, or at a `checkpoint`; `started` is of the clock that only grows."""
+
+    scenario: Scenario
+    network: Network
+    engine: str
+    folder: RunFolder
+    address: str | None
+    observer: Observer
+    checkpoint: Checkpoint | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+def begin_anew(
+    scenario: Scenario, engine: str | None, out: Path | str | None, address: str | None, observer: Observer | None
+) -> Beginning:
+    """A new run in a folder of its own; for the arguments see `Simulation.launch`.
+
+    Raises:
+        UserError: scenario, engine or folder cannot be used.
+    """
+    kind = engine or scenario.engine
+    if kind not in ("ray", "inline"):
+        raise UserError(f"engine '{kind}' is unknown; allowed are ray and inline")
+    if address is not None and kind == "inline":
+        raise UserError("--address has no meaning with the inline engine, which uses no cluster")
+    if scenario.sweep is not None:
+        raise UserError(f"scenario {scenario.name} has a sweep: expand it with cellfree_sim.scenario.expand")
+    network = build_network(scenario)
+    check_channels(scenario)
+    check_events(scenario, network)
+    folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
+    watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
+    return Beginning(scenario, network, kind, folder, address, watcher)
+
+
+def begin_again(folder: Path | str, address: str | None, observer: Observer | None) -> Beginning:
+    """A run that was interrupted or killed, at its last checkpoint.
+
+    Raises:
+        UserError: there is no such run, it is done, or it has no checkpoint that is whole.
+    """
+    found = RunFolder.open(folder)
+    driver = RunFile.read(found.path)
+    if driver is not None and driver.alive():
+        elsewhere = driver.host != socket.gethostname()
+        hint = f"; if {driver.host} is gone, delete {found.path / RUN_FILE}" if elsewhere else ""
+        raise UserError(f"{folder}: this run is still going, driven by process {driver.pid} on {driver.host}{hint}")
+    if found.summary().get("status") == "done":
+        raise UserError(f"{folder}: this run is done; nothing is left to resume")
+    checkpoint = Checkpoints(found.checkpoints_path).latest()
+    if checkpoint is None:
+        raise UserError(f"{folder}: there is no checkpoint to resume from; start the scenario anew")
+    scenario = load_scenario(found.scenario_path, begun=True)
+    kind = checkpoint.notes["engine"]
+    watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
+    for damaged in checkpoint.skipped:
+        found.log(f"passed over: {damaged}")
+        watcher.note(f"passed over: {damaged}")
+    network = Network.from_json(checkpoint.notes["network"])
+    return Beginning(scenario, network, kind, found, address, watcher, checkpoint)
 
 
 def train_detectors(scenario: Scenario, folder: RunFolder, observer: Observer) -> Scenario:

@@ -121,12 +121,14 @@ class Operations:
         network: as it is now.
         events: what happened, for the summary.
         injections: those of them that were injections.
+        paused: nothing is to be computed at this round boundary, until somebody asks to go on.
     """
 
     def __init__(self, scenario: Scenario, engine: Engine, network: Network, run: Run) -> None:
         self.network = network
         self.events: list[dict[str, Any]] = []
         self.injections: list[Injection] = []
+        self.paused = False
         self._scenario = scenario
         self._engine = engine
         self._run = run
@@ -137,6 +139,7 @@ class Operations:
         self._called_off: tuple[InjectSbs, str] | None = None  # what to tell who asks for it again, and why
         self._removals: list[tuple[int, str]] = []
         self._stops: list[int] = []
+        self._pauses: list[int] = []
 
     def notes(self) -> dict[str, Any]:
         """What a checkpoint must hold, in types that JSON has."""
@@ -206,7 +209,7 @@ class Operations:
         """Whether something waits for the next round boundary."""
         coming = self._coming
         ready = coming is not None and coming.request is not None and self._engine.prepared(coming.name, wait=False)
-        return bool(ready or self._removals or self._stops)
+        return bool(ready or self._removals or self._stops or self._pauses)
 
     def happen(self, *, wait: bool) -> None:
         """Let everything happen that is due at this round boundary; with `wait`, also what is being prepared.
@@ -221,6 +224,10 @@ class Operations:
                 self._engine.answer(number, {"ok": {"at_step": self._run.step}})
             self._stops.clear()
             raise StopRequested
+        for number in self._pauses:
+            self.paused = True
+            self._engine.answer(number, {"ok": {"at_step": self._run.step, "paused": True}})
+        self._pauses.clear()
 
     def inject(self, spec: InjectSbs) -> Injection:
         """Inject a station now.
@@ -523,8 +530,15 @@ class Operations:
                 self._removals.append((number, name))
             case "stop":
                 self._stops.append(number)
+            case "pause":
+                self._pauses.append(number)
+            case "continue":
+                self.paused = False
+                for asked in (*self._pauses, number):
+                    self._engine.answer(asked, {"ok": {"at_step": self._run.step, "paused": False}})
+                self._pauses.clear()
             case other:
-                raise UserError(f"a run has no command '{other}'; allowed: inject, remove, stop")
+                raise UserError(f"a run has no command '{other}'; allowed: inject, remove, pause, continue, stop")
 
     def _answer_removal(self, number: int, name: str) -> None:
         try:

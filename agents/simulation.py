@@ -16,11 +16,10 @@ For example:
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,22 +27,15 @@ from pydantic import ValidationError
 
 from agents.accounts import account, account_of_failure
 from agents.bursts import Bursts, without_uplink
-from agents.launching import make_engine, make_uplink, train_detectors
+from agents.launching import Beginning, begin_again, begin_anew, make_engine, make_uplink, train_detectors
+from agents.measuring import Measurement
 from agents.news import News
 from agents.operations import Injection, Operations, Removal, StopRequested
 from agents.recovery import Recovery
-from cellfree_sim.channel import check_channels
 from cellfree_sim.errors import CellfreeError, RunFolderError, StationLostError, UserError
-from cellfree_sim.network import Network, build_network
-from cellfree_sim.network.changes import check_events
-from cellfree_sim.results.checkpoints import Checkpoint, Checkpoints
 from cellfree_sim.results.journal import Journal
-from cellfree_sim.results.observer import Observer, create_observer
-from cellfree_sim.results.run_file import NAME as RUN_FILE
 from cellfree_sim.results.run_file import RunFile
-from cellfree_sim.results.run_folder import RunFolder
-from cellfree_sim.results.summary import rate_summary
-from cellfree_sim.scenario import dump_scenario, load_scenario
+from cellfree_sim.scenario import dump_scenario
 from cellfree_sim.scenario.events import InjectSbs
 
 if TYPE_CHECKING:
@@ -52,40 +44,33 @@ if TYPE_CHECKING:
     from cellfree_sim.detection.serving.deployment import Uplink
     from cellfree_sim.engine import Engine, Rows
     from cellfree_sim.results.analysis import RunData
+    from cellfree_sim.results.checkpoints import Checkpoint
+    from cellfree_sim.results.observer import Observer
     from cellfree_sim.scenario.schema import Scenario
 
 T = TypeVar("T")
+LOOK_EVERY_S = 0.1  # for what is asked of a run that is paused
 
 
 class Simulation:
     """A running network. Make one with `launch`; leave it with `close`, or by the end of a ``with`` block."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        network: Network,
-        engine: Engine,
-        folder: RunFolder,
-        journal: Journal,
-        observer: Observer,
-        started: float,
-        uplink: Uplink | None = None,
-    ) -> None:
+    def __init__(self, beginning: Beginning, scenario: Scenario, engine: Engine, uplink: Uplink | None) -> None:
+        folder = beginning.folder
         self.scenario = scenario
         self.step = 0
         self._engine = engine
-        self._operations = Operations(scenario, engine, network, self)
+        self._operations = Operations(scenario, engine, beginning.network, self)
         self._folder = folder
-        self._observer = observer
-        self._journal = journal
-        self._started = started
-        self._measured: tuple[int, dict[str, Any]] | None = None
+        self._observer = beginning.observer
+        self._journal = Journal(folder, beginning.checkpoint, uplink=uplink is not None)
+        self._started = beginning.started
         self._status = "running"
         self._closed = False
-        self._validation: list[Any] | None = None  # step and sum rate of the last one in the network as it is
         self._populated = False  # all stations are there
         self._operating = False  # a change of the network is being made
-        self._news = News(folder, engine, self._operations, lambda: self._status)
+        self._measurement = Measurement(scenario, engine, folder, lambda rows: self._on_rows(rows), self._aside)
+        self._news = News(scenario, folder, engine, self._operations, self._journal.books, self._told_status)
         self._bursts = Bursts(
             scenario,
             uplink,
@@ -94,7 +79,7 @@ class Simulation:
             on_event=self._on_uplink_event,
             folder=folder.path / "detectors",
         )
-        self._recovery = Recovery(scenario, engine, self._bursts, self._operations, journal, folder, self)
+        self._recovery = Recovery(scenario, engine, self._bursts, self._operations, self._journal, folder, self)
 
     @classmethod
     def launch(
@@ -118,23 +103,12 @@ class Simulation:
         Raises:
             UserError: the scenario, the folder or the cluster cannot be used; nothing is left behind.
         """
-        started = time.perf_counter()
-        kind = engine or scenario.engine
-        if kind not in ("ray", "inline"):
-            raise UserError(f"engine '{kind}' is unknown; allowed are ray and inline")
-        if address is not None and kind == "inline":
-            raise UserError("--address has no meaning with the inline engine, which uses no cluster")
-        if scenario.sweep is not None:
-            raise UserError(f"scenario {scenario.name} has a sweep: expand it with cellfree_sim.scenario.expand")
-        network = build_network(scenario)
-        check_channels(scenario)
-        check_events(scenario, network)
-        folder = RunFolder.create(out, scenario.name, datetime.now(UTC))
-        watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
+        beginning = begin_anew(scenario, engine, out, address, observer)
+        folder = beginning.folder
         try:
             folder.write_scenario(dump_scenario(scenario))
-            folder.write_topology(network.to_json())
-            return cls._bring_up(scenario, network, kind, folder, None, address, watcher, started)
+            folder.write_topology(beginning.network.to_json())
+            return cls._bring_up(beginning)
         except BaseException as error:
             if isinstance(error, UserError) or not folder.summary_path.exists():
                 folder.discard()
@@ -149,53 +123,25 @@ class Simulation:
         Raises:
             UserError: there is no such run, it is done, or it has no checkpoint that is whole.
         """
-        started = time.perf_counter()
-        found = RunFolder.open(folder)
-        driver = RunFile.read(found.path)
-        if driver is not None and driver.alive():
-            elsewhere = driver.host != socket.gethostname()
-            hint = f"; if {driver.host} is gone, delete {found.path / RUN_FILE}" if elsewhere else ""
-            raise UserError(f"{folder}: this run is still going, driven by process {driver.pid} on {driver.host}{hint}")
-        if found.summary().get("status") == "done":
-            raise UserError(f"{folder}: this run is done; nothing is left to resume")
-        checkpoint = Checkpoints(found.checkpoints_path).latest()
-        if checkpoint is None:
-            raise UserError(f"{folder}: there is no checkpoint to resume from; start the scenario anew")
-        scenario = load_scenario(found.scenario_path, begun=True)
-        kind = checkpoint.notes["engine"]
-        watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
-        for damaged in checkpoint.skipped:
-            found.log(f"passed over: {damaged}")
-            watcher.note(f"passed over: {damaged}")
-        network = Network.from_json(checkpoint.notes["network"])
-        return cls._bring_up(scenario, network, kind, found, checkpoint, address, watcher, started)
+        return cls._bring_up(begin_again(folder, address, observer))
 
     @classmethod
-    def _bring_up(
-        cls,
-        scenario: Scenario,
-        network: Network,
-        kind: str,
-        folder: RunFolder,
-        checkpoint: Checkpoint | None,
-        address: str | None,
-        watcher: Observer,
-        started: float,
-    ) -> Simulation:
-        """Start the engine, and let it go on from `checkpoint` where there is one."""
+    def _bring_up(cls, beginning: Beginning) -> Simulation:
+        """Start the engine, and let it go on from the checkpoint where there is one."""
+        scenario, network, kind = beginning.scenario, beginning.network, beginning.engine
+        folder, watcher, checkpoint = beginning.folder, beginning.observer, beginning.checkpoint
         verb = "start" if checkpoint is None else f"resume at step {checkpoint.step}"
         folder.log(f"{verb}: scenario {scenario.name}, seed {scenario.seed}, engine {kind}")
         watcher.phase("start", f"{scenario.name}, {len(network.members)} stations, engine {kind}")
         engine: Engine | None = None
         simulation: Simulation | None = None
         try:
-            engine = make_engine(scenario, network, kind, folder, address, watcher)
+            replace(RunFile.of_this_process(kind), starting=True).write(folder.path)
+            engine = make_engine(scenario, network, kind, folder, beginning.address, watcher)
             if checkpoint is None:
                 scenario = train_detectors(scenario, folder, watcher)
                 folder.write_scenario(dump_scenario(scenario))
-            uplink = make_uplink(scenario, network, engine)
-            journal = Journal(folder, checkpoint, uplink=uplink is not None)
-            simulation = cls(scenario, network, engine, folder, journal, watcher, started, uplink)
+            simulation = cls(beginning, scenario, engine, make_uplink(scenario, network, engine))
             RunFile.of_this_process(kind, **engine.reachable_at()).write(folder.path)
             simulation._populate(checkpoint)
         except BaseException as error:
@@ -203,6 +149,7 @@ class Simulation:
                 if simulation is not None:
                     if not isinstance(error, UserError):
                         simulation._give_up(error)
+                    simulation._news.close()
                     simulation._journal.close()
                     simulation._bursts.close()
             finally:
@@ -215,17 +162,18 @@ class Simulation:
 
     def _populate(self, checkpoint: Checkpoint | None) -> None:
         """Bring up all stations and the uplink, if there is one; as they were at `checkpoint`, if there is one."""
+        self._news.begin()
         realisations = sum(self.scenario.realisations.values())
         if realisations:
-            self._observer.phase("channels", f"{realisations} per station")
-        self._engine.start(self._observer.channels)
+            self._enter("channels", f"{realisations} per station")
+        self._engine.start(self._on_channels)
         self._populated = True
         self._folder.log(f"stations joined: {self._engine.describe()}")
         downlink = self.scenario.downlink
         if downlink.algorithm.learns and self.scenario.steps == 0 and downlink.policy.trained is None:
             self.note("nothing is learned: downlink.epochs is 0, and downlink.policy.trained names no policy")
         if self._bursts.total:
-            self._observer.phase("uplink", f"{self.scenario.network.users.count} users, channels and services")
+            self._enter("uplink", f"{self.scenario.network.users.count} users, channels and services")
         if checkpoint is not None:
             self._engine.drain_ledgers()
             self._engine.load_states(without_uplink(checkpoint.parts))
@@ -257,7 +205,7 @@ class Simulation:
             raise UserError(f"advance: {self._allowed_steps(left)}; found {steps}")
         until = self.scenario.steps if steps is None else self.step + steps
         if until > self.step:
-            self._observer.phase("training", f"step {self.step} to {until}")
+            self._enter("training", f"step {self.step} to {until}")
         with self._saved_on_the_way_out():
             self._happen(wait=False)
             while self.step < until:
@@ -266,7 +214,7 @@ class Simulation:
                 self._advance_to(boundary, save=boundary == until)
                 self._happen(wait=self.step == self.scenario.steps)
             if self.step == self.scenario.steps and self._bursts.left:
-                self._observer.phase("bursts", f"{self._bursts.done} to {self._bursts.total}")
+                self._enter("bursts", f"{self._bursts.done} to {self._bursts.total}")
             while self.step == self.scenario.steps and self._bursts.left:
                 self._advance_bursts()
                 self._happen(wait=True)
@@ -346,7 +294,7 @@ class Simulation:
         if report:
             from cellfree_sim.results.report import build_report
 
-            self._observer.phase("report", str(self._folder.report_path))
+            self._enter("report", str(self._folder.report_path))
             build_report(self.folder)
         return load_run(self.folder)
 
@@ -371,10 +319,10 @@ class Simulation:
             self._operations,
             self._journal.books,
             self._engine.facts(),
-            self._measured[1] if self._measured else None,
+            self._measurement.tested,
             run=self._standing(),
             stations=self._news.stations(),
-            sum_rate_end=self._validation[1] if self._validation else None,
+            sum_rate_end=self._measurement.last_sum_rate,
             uplink=self._bursts.facts(),
         )
 
@@ -394,6 +342,8 @@ class Simulation:
             balanced = self._journal.books.balanced
             self._folder.log(f"ended: {self._status} after step {self.step}, books balanced: {balanced}")
             RunFile.remove(self.folder)
+            self._news.settle()
+            self._news.close()
             self._bursts.close()
             self._engine.close()
             self._observer.close()
@@ -411,30 +361,26 @@ class Simulation:
     def commit(self) -> None:
         """Save the run as it is now, unless that has been done: states, metrics, books, network."""
         self._recovery.commit()
+        self._news.settle()
 
     def known(self) -> dict[str, Any]:
         """What this process knows of the run, for a checkpoint."""
-        return {"validation": self._validation, "measured": self._measured, "served": self._news.served()}
+        return {**self._measurement.state(), "told": self._news.state()}
 
     def become(self, checkpoint: Checkpoint) -> None:
         """Know what was known at a checkpoint."""
         self.step = checkpoint.step
-        self._validation = checkpoint.notes["validation"]
-        measured = checkpoint.notes["measured"]
-        self._measured = None if measured is None else (measured[0], measured[1])
-        self._news.serve_again(checkpoint.notes["served"])
+        self._measurement.load_state(checkpoint.notes)
+        self._news.load_state(checkpoint.notes["told"])
 
     def sum_rate(self) -> float:
         """Mean sum rate on the validation realisations, of the network as it is now, bit/s/Hz."""
-        if self._validation is None or self._validation[0] != self.step:
-            self._on_rows(self._engine.validate())
-        assert self._validation is not None
-        return float(self._validation[1])
+        return self._measurement.sum_rate(self.step)
 
     def network_changed(self) -> None:
         """What was measured was measured in another network."""
-        self._validation = None
-        self._measured = None
+        self._measurement.forget()
+        self._news.changed()
         self._recovery.saved = False
 
     def note(self, text: str) -> None:
@@ -452,10 +398,26 @@ class Simulation:
             if row["phase"] == "training":
                 self.step = max(self.step, int(row["step"]))
             elif row["phase"] == "validation":
-                self._validation = [int(row["step"]), float(row["sum_rate"])]
+                self._measurement.validated(int(row["step"]), float(row["sum_rate"]))
             self._observer.round({**row, "steps": self.scenario.steps})
-            self._news.round(row, self.step, self.scenario.steps)
+            self._news.round(row, self.step)
         self._journal.add_rounds(rows)
+
+    def _on_channels(self, station: str, done: int, total: int) -> None:
+        self._observer.channels(station, done, total)
+        self._news.channels(station, done, total)
+
+    def _enter(self, phase: str, detail: str = "") -> None:
+        self._observer.phase(phase, detail)
+        self._news.phase(phase, detail)
+
+    def _aside(self, text: str) -> None:
+        """Something to see in passing, and not worth keeping."""
+        self._observer.note(text)
+        self._news.phase("test", text)
+
+    def _told_status(self) -> str:
+        return "paused" if self._status == "running" and self._operations.paused else self._status
 
     def _on_bursts(self, rows: Rows) -> None:
         """Bursts are over; on Ray, a thread tells of them."""
@@ -541,6 +503,22 @@ class Simulation:
             self._operations.happen(wait=wait)
 
         self._operate(happen)
+        if self._operations.paused:
+            self._rest(happen)
+
+    def _rest(self, happen: Callable[[], None]) -> None:
+        """Nothing is computed until the run is to go on; changes of the network happen meanwhile.
+
+        What was reached is saved first: a pause may last long, and end in any way.
+        """
+        self._operate(self.commit)
+        self.note(f"paused after step {self.step}")
+        self._news.changed()
+        while self._operations.paused:
+            time.sleep(LOOK_EVERY_S)
+            self._operate(happen)
+        self.note("going on")
+        self._news.changed()
 
     def _operate(self, operation: Callable[[], T]) -> T:
         """An operation on the network; once more where a station dies meanwhile."""
@@ -589,18 +567,9 @@ class Simulation:
 
     def _measured_summary(self) -> dict[str, Any]:
         """Measure the algorithm and its references on the test split, save the run, and sum it up."""
-        learns = self.scenario.downlink.algorithm.learns
-        if learns and (self._measured is None or self._measured[0] != self.step):
-            self._observer.phase("test", "held-out realisations and references")
-            self._on_rows(self._engine.measure())
-            self._engine.measure_references(lambda name, done, total: self._observer.note(f"reference {name}"))
-            rates = self._engine.test_rates()
-            self._folder.write_rates(rates)
-            downlink = self.scenario.downlink
-            min_rate = self.scenario.network.users.min_rate_bps_hz
-            found = rate_summary(rates, downlink.algorithm.name, min_rate)
-            violation = {"power_violation": self._engine.facts()["power_violation"]}
-            self._measured = (self.step, found | violation)
+        if self._measurement.needs_test(self.step):
+            self._enter("test", "held-out realisations and references")
+            self._measurement.test(self.step)
             self._recovery.saved = False  # the test is part of what is saved
         self.commit()
         if self._status == "running" and self.step == self.scenario.steps and not self._bursts.left:

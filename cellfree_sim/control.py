@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from cellfree_sim.errors import CellfreeError, RunFolderError, UserError
-from cellfree_sim.results.run_file import NAME, RunFile
+from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.runs import RunStatus, find_run, list_runs, run_status
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def detach(arguments: Sequence[str], folder: Path) -> int:
             try:
                 status = process.wait(POLL_S)
             except subprocess.TimeoutExpired:
-                if (folder / NAME).exists():
+                driver = RunFile.read(folder)
+                if driver is not None and not driver.starting:
                     process.returncode = 0  # it goes on without us
                     return 0
                 continue
@@ -73,6 +74,8 @@ def reach(name: str | None, address: str | None) -> Iterator[RemoteRun]:
         return
     found = find_run(name)
     _check_running(found)
+    if found.status == "starting":
+        raise UserError(f"{found.run}: is just starting; try again in a moment")
     driver = RunFile.read(Path(found.folder))
     if driver is None:
         raise UserError(f"{found.run}: is not running, it has just ended")
@@ -120,7 +123,7 @@ def stop(name: str | None, address: str | None = None) -> RunStatus:
 def _check_running(run: RunStatus) -> None:
     if run.status == "vanished":
         raise UserError(f"{run.run}: is not running, it vanished; go on with: cellfree run --resume {run.folder}")
-    if run.status != "running":
+    if not run.lives:
         raise UserError(f"{run.run}: is not running, it is {run.status}")
 
 

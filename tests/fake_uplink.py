@@ -28,7 +28,8 @@ class FakeUplink:
             if self.done in self._before:
                 self._before.pop(self.done)()
             self.sum += self.done
-            row = {"burst": self.done, "service": "fake", "symbols": 10, "symbol_errors": 1, "latency_s": 1e-3}
+            row = {"burst": self.done, "service": "counting", "detector": "lmmse", "latency_s": 1e-3}
+            row |= {"symbols": 10, "symbol_errors": 1, "requests": 3, "refused": 0}
             self.done += 1
             on_rows([row])
         return self.done

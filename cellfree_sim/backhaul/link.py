@@ -43,12 +43,14 @@ class Delivery(NamedTuple):
 class _Direction:
     """One direction of a link."""
 
-    __slots__ = ("capacity_bps", "free_s", "latency_s")
+    __slots__ = ("busy_s", "capacity_bps", "free_s", "latency_s", "wait_s")
 
     def __init__(self, capacity_bps: float, latency_s: float) -> None:
         self.capacity_bps = capacity_bps
         self.latency_s = latency_s
         self.free_s = 0.0
+        self.busy_s = 0.0
+        self.wait_s = 0.0
 
 
 @dataclass(slots=True)
@@ -127,11 +129,23 @@ class LinkSimulator:
             start_s = max(now_s, direction.free_s)
             occupied_s = 8 * size_bytes / direction.capacity_bps
             direction.free_s = start_s + occupied_s
+            direction.busy_s += occupied_s
+            direction.wait_s = max(direction.wait_s, start_s - now_s)
             journey.queue_s += start_s - now_s
             journey.transfer_s += occupied_s + direction.latency_s
             journey.hop += 1
             heapq.heappush(self._events, (direction.free_s + direction.latency_s, tag))
         return arrived
+
+    def take_use(self) -> dict[tuple[str, str], tuple[float, float]]:
+        """Of each direction that was used since the last call: seconds occupied, and the longest wait in front of it.
+
+        It is for who watches: no delivery depends on it.
+        """
+        use = {ends: (each.busy_s, each.wait_s) for ends, each in self._directions.items() if each.busy_s}
+        for ends in use:
+            self._directions[ends].busy_s = self._directions[ends].wait_s = 0.0
+        return use
 
     def state(self) -> list[tuple[str, str, float]]:
         """When each direction is free, for a checkpoint: (from, to, free_s)."""

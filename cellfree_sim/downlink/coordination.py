@@ -20,11 +20,13 @@ from cellfree_sim.backhaul import codec
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import Delivery, LinkSimulator, Parcel
 from cellfree_sim.backhaul.messages import Admit, ChannelReport, Header, Join, Message
+from cellfree_sim.backhaul.meter import Meter
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.downlink.objective import BatchLoss, Objective
-from cellfree_sim.downlink.rates import project_to_budget, station_power, user_rates
+from cellfree_sim.downlink.rates import project_to_budget, served_rates, station_power, user_rates
 from cellfree_sim.downlink.roles import Context, CoordinatorRole, Progress, Round, down_links
 from cellfree_sim.errors import RunFailedError
+from cellfree_sim.scenario.parts import MBS_NAME
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from cellfree_sim.backhaul.precision import Precision
     from cellfree_sim.network import Network
+    from cellfree_sim.scenario.schema import Scenario
 
 MEASURED = ("validation", "test")
 CHUNK = 500  # realisations whose rates are computed at a time
@@ -64,6 +67,7 @@ class Coordinator(CoordinatorRole):
         )
         self._capacities = self._capacities_of(network)
         self._links = LinkSimulator(self._capacities)
+        self._meter = Meter()
         self._objective = Objective(scenario.downlink.loss_scheme, scenario.network.users.min_rate_bps_hz)
         self._joined: dict[str, Join] = {}
         self._cached: dict[str, NDArray[np.complex64]] = {}
@@ -89,7 +93,7 @@ class Coordinator(CoordinatorRole):
                 header, message = self._port.receive(frame)
                 messages.append(message)
                 headers.append((header, len(frame)))
-                self._wire_bytes += len(frame)
+                self._count(header, message, len(frame))
         if exchange.phase in MEASURED:
             return self._close_measurement(exchange, received)
         if exchange.phase == "setup":
@@ -120,6 +124,7 @@ class Coordinator(CoordinatorRole):
         self.roster = tuple(network.stations)
         self._capacities = self._capacities_of(network)
         busy = [(a, b, free_s) for a, b, free_s in self._links.state() if network.graph.has_edge(a, b)]
+        self._meter.carry(self._links.take_use(), self._scenario.link_share_left)
         self._links = LinkSimulator(self._capacities)
         self._links.restore(busy)
         self._port.reroute(_paths(network), down_links(network), self._scenario.backhaul.resend_after_s)
@@ -133,18 +138,21 @@ class Coordinator(CoordinatorRole):
         queues.
         """
         frames = [frame for frame, _ in Bundle.unpack(bundle)]
-        headers = [codec.decode(frame)[0] for frame in frames]
-        parcels = [Parcel(h.path, len(f), h.sent_s) for h, f in zip(headers, frames, strict=True)]
+        opened = [codec.decode(frame) for frame in frames]
+        parcels = [Parcel(h.path, len(f), h.sent_s) for (h, _), f in zip(opened, frames, strict=True)]
         arrived = Bundle()
-        for frame, delivery in zip(frames, self._links.carry(parcels), strict=True):
-            self._wire_bytes += len(frame)
+        for (header, message), frame, delivery in zip(opened, frames, self._links.carry(parcels), strict=True):
+            self._count(header, message, len(frame))
             arrived.add(bytes(frame), delivery.arrival_s)
         return arrived.pack()
 
     def take_leave(self, bundle: bytes) -> None:
         """See `CoordinatorRole.take_leave`."""
-        received = [(self._port.receive(frame)[0], len(frame)) for frame, _ in Bundle.unpack(bundle)]
-        self._wire_bytes += sum(size for _, size in received)
+        received = []
+        for frame, _ in Bundle.unpack(bundle):
+            header, message = self._port.receive(frame)
+            self._count(header, message, len(frame))
+            received.append((header, len(frame)))
         self._arrive({received[0][0].sender: received})
 
     def hold(self) -> None:
@@ -170,6 +178,9 @@ class Coordinator(CoordinatorRole):
     def drain_metrics(self) -> list[dict[str, Any]]:
         """See `CoordinatorRole.drain_metrics`."""
         rows, self._rows = self._rows, []
+        if rows:
+            self._meter.carry(self._links.take_use(), self._scenario.link_share_left)
+            rows[-1]["activity"] = self._meter.read(self.now_s)
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -194,6 +205,7 @@ class Coordinator(CoordinatorRole):
     def load_state(self, state: Mapping[str, Any], network: Network) -> None:
         """See `state`."""
         self._port.ledger.drain()  # what is undone was never sent
+        self._meter.clear()
         self._network = network
         self.roster = tuple(network.stations)
         self._capacities = self._capacities_of(network)
@@ -216,7 +228,23 @@ class Coordinator(CoordinatorRole):
 
     def drain_ledger(self) -> bytes:
         """The MBS's book since the last call."""
+        self._meter.clear()
         return self._port.ledger.drain_bytes()
+
+    def _count(self, header: Header, message: Message, size_bytes: int) -> None:
+        """A frame came, or left, or was passed on."""
+        self._wire_bytes += size_bytes
+        self._meter.count(message.KIND, header.path, size_bytes, header.attempt)
+
+    def _computed(self, seconds: float, headers: Mapping[str, list[tuple[Header, int]]]) -> None:
+        """The MBS computed for so long in a round, and each station from the last answer until it sent these."""
+        share = {name: _share_left(self._scenario, name) for name in (*headers, self._network.mbs)}
+        self._meter.compute(self._network.mbs, share[self._network.mbs] * seconds)
+        for station, sent in headers.items():
+            if sent and station in self._answered:
+                header, _ = sent[0]
+                ready_s = header.sent_s - (self._scenario.backhaul.resend_after_s if header.attempt else 0.0)
+                self._meter.compute(station, share[station] * max(0.0, ready_s - self._answered[station].arrival_s))
 
     def _batch_seed(self, step: int) -> int:
         return seeds.integer(self._scenario.seed, "batch", step)
@@ -247,17 +275,21 @@ class Coordinator(CoordinatorRole):
         """Send messages to each station of the roster; the network adds when they arrive."""
         phase, step = exchange.phase, exchange.step
         posted = [
-            (station, *self._port.post(message, station, phase=phase, step=step, now_s=self.now_s, precision=precision))
+            (
+                station,
+                message,
+                *self._port.post(message, station, phase=phase, step=step, now_s=self.now_s, precision=precision),
+            )
             for station, messages in answers.items()
             for message in messages
         ]
-        parcels = [Parcel(header.path, len(frame), header.sent_s) for _, header, frame in posted]
+        parcels = [Parcel(header.path, len(frame), header.sent_s) for _, _, header, frame in posted]
         bundles = {station: Bundle() for station in answers}
-        for (station, header, frame), delivery in zip(posted, self._links.carry(parcels), strict=True):
+        for (station, message, header, frame), delivery in zip(posted, self._links.carry(parcels), strict=True):
             self._port.annotate(header, delivery)
             lost_s = header.sent_s - self.now_s
             self._answered[station] = delivery._replace(queue_s=delivery.queue_s + lost_s)
-            self._wire_bytes += len(frame)
+            self._count(header, message, len(frame))
             bundles[station].add(frame, delivery.arrival_s)
         return {station: bundle.pack() for station, bundle in bundles.items()}
 
@@ -285,11 +317,14 @@ class Coordinator(CoordinatorRole):
         """Rates of hard decisions on the true channels of a held-out split, after projection to the power budget."""
         power = station_power(beams_SBNTI, allocation_SBNI)
         channel = torch.from_numpy(self._stacked(exchange.phase)).to(self._device)
-        rates = _rates_in_chunks(project_to_budget(beams_SBNTI, allocation_SBNI), allocation_SBNI, channel)
+        beams_SBNTI = project_to_budget(beams_SBNTI, allocation_SBNI)
+        rates = _rates_in_chunks(beams_SBNTI, allocation_SBNI, channel)
         if exchange.phase == "test":
             self._rates = {self._scenario.downlink.algorithm.name: rates}
             self._power_violation = _power_violation(power)
         self._row(exchange, BatchLoss(torch.tensor(math.nan), torch.zeros(0), torch.from_numpy(rates), power))
+        served = _served_in_chunks(beams_SBNTI, allocation_SBNI, channel, rates)
+        self._rows[-1]["served_rates"] = dict(zip(self.roster, served, strict=True))
 
     def _stacked(self, phase: str) -> NDArray[np.complex64]:
         """Held-out channels of the roster, [S, B, N, T, I, R]."""
@@ -328,6 +363,12 @@ def _paths(network: Network) -> dict[str, tuple[str, ...]]:
     return {site: network.path(network.mbs, site) for site in network.sites if network.reaches(network.mbs, site)}
 
 
+def _share_left(scenario: Scenario, station: str) -> float:
+    """Share of a station's server that is left beside its edge services."""
+    host = scenario.network.mbs if station == MBS_NAME else scenario.network.sbs
+    return scenario.flop_per_s_left(station) / host.mec_flop_per_s
+
+
 def _power_violation(power_SB: Tensor) -> float:
     """Largest excess over the budget, relative to it."""
     return max(0.0, float(power_SB.max()) - 1.0)
@@ -340,3 +381,13 @@ def _rates_in_chunks(beams: Tensor, allocation: Tensor, channel: Tensor) -> NDAr
             for i in range(0, len(channel), CHUNK)
         ]
     return np.asarray(torch.cat(parts).double().cpu().numpy())
+
+
+def _served_in_chunks(beams: Tensor, allocation: Tensor, channel: Tensor, rates: NDArray[np.float64]) -> list[float]:
+    total = torch.zeros(channel.shape[1], dtype=torch.float64, device=channel.device)
+    with torch.no_grad():
+        for i in range(0, len(channel), CHUNK):
+            own = torch.from_numpy(rates[i : i + CHUNK]).to(channel.device)
+            part = served_rates(beams[i : i + CHUNK], allocation[i : i + CHUNK], channel[i : i + CHUNK], own)
+            total += part * len(own) / len(channel)
+    return [float(each) for each in total]

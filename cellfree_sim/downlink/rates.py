@@ -86,6 +86,28 @@ def project_to_budget(beams: Tensor, allocation: Tensor, budget: float = 1.0) ->
     return beams * scale[..., None, None, None]
 
 
+def served_rates(beams: Tensor, allocation: Tensor, channel: Tensor, rates: Tensor) -> Tensor:
+    """The part of the sum rate that each station serves, [B], mean over realisations, bit/s/Hz.
+
+    All stations serve a user together; the rate is divided among them as the power of the user's own signal is that it
+    receives from each. The parts of all stations add up to the sum rate.
+
+    Args:
+        beams, allocation, channel: see `user_rates`.
+        rates: of the users, [S, I], as `user_rates` gave them.
+
+    >>> channel = torch.tensor([3.0 + 0j, 1.0 + 0j]).reshape(1, 2, 1, 1, 1, 1)
+    >>> beams, allocation = torch.ones(1, 2, 1, 1, 1) + 0j, torch.ones(1, 2, 1, 1)
+    >>> served_rates(beams, allocation, channel, torch.tensor([[5.0]]))        # gains 9 and 1
+    tensor([4.5000, 0.5000])
+    """
+    sent = (beams * allocation.unsqueeze(3)).unsqueeze(-1)
+    received = (channel.conj() * sent).sum(3)  # [S, B, N, I, R]
+    power = torch.view_as_real(received).square().sum((-1, -2)).sum(2)  # [S, B, I]
+    shares = power / power.sum(1, keepdim=True).clamp_min(_TINY)
+    return (shares * rates.unsqueeze(1)).sum(-1).mean(0)
+
+
 class _RateOfReceived(torch.autograd.Function):
     """log2(1 + g_ii^H A_i^-1 g_ii) of each user, from `received` g [S, N, I, R, J] complex128 to [S, N, I] float64.
 

@@ -169,7 +169,11 @@ class CoordinatorRole(ABC):
 
     @abstractmethod
     def drain_metrics(self) -> list[dict[str, Any]]:
-        """Rows of the rounds closed since the last call."""
+        """Rows of the rounds closed since the last call.
+
+        Beside what is recorded of them (`metrics.parquet`), for who watches: the last row has `activity`, see
+        `Meter.read`, and rows of held-out splits `served_rates`, bit/s/Hz by station.
+        """
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Put `content` at `path` by writing a neighbour and renaming it: a reader sees the old or the new, never half.
+
+    With `durable` it waits for the disk, so that this holds after a power failure, too.
 
     Raises:
         RunFolderError: the folder is missing, not writable, or the disk is full; or `path` is a folder, a device or a
@@ -32,7 +34,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:

@@ -32,6 +32,7 @@ class RunFile:
         engine: "ray" or "inline".
         address, namespace: of its Ray cluster; empty without Ray.
         token_path: file with the token of that cluster; empty where it asks for none.
+        starting: its engine is coming up: where it can be reached is not known yet.
     """
 
     pid: int
@@ -41,11 +42,13 @@ class RunFile:
     address: str = ""
     namespace: str = ""
     token_path: str = ""
+    starting: bool = False
 
     @classmethod
-    def of_this_process(cls, engine: str, **where: str) -> RunFile:
+    def of_this_process(cls, engine: str, address: str = "", namespace: str = "", token_path: str = "") -> RunFile:
         """The run file of a run that this process drives."""
-        return cls(os.getpid(), psutil.Process().create_time(), socket.gethostname(), engine, **where)
+        began_s = psutil.Process().create_time()
+        return cls(os.getpid(), began_s, socket.gethostname(), engine, address, namespace, token_path)
 
     def write(self, folder: Path) -> None:
         """Leave it in a run folder, readable by its owner only."""

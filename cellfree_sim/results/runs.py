@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +18,47 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROGRESS = "progress.json"
+LIVING = ("starting", "running", "paused")
+_FACTS = ("step", "steps", "sum_rate", "bytes", "burst", "bursts", "told_at", "simulated_s", "phase", "detail")
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run is doing.
+    """How a run is doing. What is not known yet, or not any more, is None or empty.
 
     Attributes:
         run: name of its folder.
-        status: "running"; "done", "interrupted", "failed" or "stopped"; "vanished" where its process is gone without a
-            word, so that only ``cellfree run --resume`` can end it; "silent" where it was asked over a cluster and did
-            not answer.
+        status: "starting", "running" or "paused"; "done", "interrupted", "failed" or "stopped"; "vanished" where its
+            process is gone without a word, so that only ``cellfree run --resume`` can end it; "silent" where it was
+            asked over a cluster and did not answer.
         engine: "ray" or "inline".
-        step, steps: training rounds done, and those of the scenario; None before the first.
-        burst, bursts: of an uplink: those that are over, and those of the scenario; None where there is none.
-        services: its edge services, each with name, ser (so far) and latency_ms (of the last burst, simulated).
-        sum_rate: of the last validation or test, bit/s/Hz; None before the first.
+        step, steps: training rounds done, and those of the scenario.
+        sum_rate: of the last validation or test, bit/s/Hz.
         bytes: on the wire so far.
         folder: of the run, on its host.
-        pid, host: of the process that drives it, while it runs.
-        stations: MBS and SBSs, each with name, status, node, device, pid, cpus and gpus; none before they have joined.
+        pid, host: of the process that drives it, while it lives.
+        stations: MBS and SBSs, each with name, status, node, device, pid, cpus and gpus; kind ("mbs", "sbs"), x_m and
+            y_m; step (of the last round it took part in); sum_rate (the part of it that this station serves, see
+            `served_rates`; bit/s/Hz); load (0 to 1, share of the last interval of the simulated clock in which its
+            server computed).
         events: the last things that happened to them, oldest first.
+        burst, bursts: of an uplink: those that are over, and those of the scenario; None where there is none.
+        services: its edge services, each with name, detector, cooperation, ser (so far), latency_ms (of the last burst,
+            simulated), latency_p99_ms (of the last thousand bursts), requests and refused.
+        told_at: Unix time of this state.
+        simulated_s: the simulated clock.
+        phase, detail: what the run does, in words for people: "start", "channels", "training", "bursts", "test", …
+        channels: realisations made and wanted, by station, while they are made.
+        links: of the backhaul, each with the stations a and b, capacity_bps (of each direction), up, and of both
+            directions together bytes (so far) and bytes_per_s (wall clock); of the busier direction queue_s (longest
+            wait in front of it, simulated) and utilisation (0 to 1, of simulated time). All but bytes are of the last
+            interval, of a second or more.
+        by_kind: bytes so far, by message kind.
+        area_m: width and depth of the area.
+        users: count, and positions_m [x, y] of some hundreds of them, evenly chosen.
+        curves: columns of the rounds and bursts so far, at most 240 points each: training (step, joint_loss),
+            validation (step, sum_rate, min_rate_satisfied), and uplink, by service (burst, ser: of the bursts since the
+            point before).
     """
 
     run: str
@@ -56,6 +76,16 @@ class RunStatus:
     burst: int | None = None
     bursts: int | None = None
     services: tuple[Mapping[str, Any], ...] = ()
+    told_at: float | None = None
+    simulated_s: float | None = None
+    phase: str | None = None
+    detail: str | None = None
+    channels: Mapping[str, Any] = field(default_factory=dict)
+    links: tuple[Mapping[str, Any], ...] = ()
+    by_kind: Mapping[str, int] = field(default_factory=dict)
+    area_m: tuple[float, ...] = ()
+    users: Mapping[str, Any] = field(default_factory=dict)
+    curves: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def told(cls, info: Mapping[str, Any]) -> RunStatus:
@@ -65,7 +95,12 @@ class RunStatus:
             info: what progress.json holds, with `run`, `folder` and `host`.
         """
         where = {"run": info["run"], "folder": info["folder"], "host": info["host"], "pid": info.get("pid")}
-        return cls(status="running", engine="ray", **where, **_progress(info))
+        return cls(status=str(info.get("status", "running")), engine="ray", **where, **_progress(info))
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process is there and at work, or could be."""
+        return self.status in LIVING
 
     @property
     def active_stations(self) -> int:
@@ -79,8 +114,9 @@ class RunStatus:
 
 def _progress(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `RunStatus` that are in progress.json."""
-    facts = {key: told.get(key) for key in ("step", "steps", "sum_rate", "bytes", "burst", "bursts")}
-    return facts | {key: tuple(told.get(key) or ()) for key in ("stations", "events", "services")}
+    facts = {key: told.get(key) for key in _FACTS}
+    tables = {key: tuple(told.get(key) or ()) for key in ("stations", "events", "services", "links", "area_m")}
+    return facts | tables | {key: told.get(key) or {} for key in ("channels", "by_kind", "users", "curves")}
 
 
 def run_status(folder: Path) -> RunStatus:
@@ -94,10 +130,10 @@ def run_status(folder: Path) -> RunStatus:
     summary = found.summary()
     progress = read_json(found.path / PROGRESS)
     if driver is not None:
-        status = "running" if driver.alive() else "vanished"
+        status = _living(driver, progress) if driver.alive() else "vanished"
     else:
         status = str(summary.get("status", "vanished"))
-    alive = driver if status == "running" else None
+    alive = driver if status in LIVING else None
     told = _progress({"step": summary.get("steps"), **progress})
     if alive is None:  # the processes are gone; a later one may have the same number
         told["stations"] = tuple({**station, "pid": None} for station in told["stations"])
@@ -110,6 +146,12 @@ def run_status(folder: Path) -> RunStatus:
         pid=alive.pid if alive else None,
         host=alive.host if alive else None,
     )
+
+
+def _living(driver: RunFile, progress: Mapping[str, Any]) -> str:
+    if driver.starting:
+        return "starting"
+    return "paused" if progress.get("status") == "paused" else "running"
 
 
 def list_runs(parent: Path = DEFAULT_PARENT) -> list[RunStatus]:
@@ -131,7 +173,7 @@ def find_run(name: str | None, parent: Path = DEFAULT_PARENT) -> RunStatus:
         UserError: there is none, or more than one.
     """
     if name is None:
-        running = [run for run in list_runs(parent) if run.status == "running"]
+        running = [run for run in list_runs(parent) if run.lives]
         if len(running) == 1:
             return running[0]
         what = f"{len(running)} runs are running in {parent}" if running else f"no run is running in {parent}"

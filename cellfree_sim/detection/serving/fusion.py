@@ -25,7 +25,8 @@ import numpy as np
 from cellfree_sim.backhaul import codec
 from cellfree_sim.backhaul.bundle import Bundle
 from cellfree_sim.backhaul.link import LinkSimulator, Parcel
-from cellfree_sim.backhaul.messages import DetectionResult, ReceivedSignal, SoftDecision
+from cellfree_sim.backhaul.messages import DetectionResult, ReceivedSignal, SoftDecision, UplinkBurst
+from cellfree_sim.backhaul.meter import Meter
 from cellfree_sim.backhaul.port import Port
 from cellfree_sim.detection.serving.cases import Case
 from cellfree_sim.detection.serving.changes import Change
@@ -44,6 +45,7 @@ from cellfree_sim.detection.serving.reports import Report
 from cellfree_sim.detection.serving.requests import Answer, Request, answered, flops_of
 from cellfree_sim.detection.serving.tally import Tally
 from cellfree_sim.results.state import unpack_state
+from cellfree_sim.scenario.uplink_checks import uplink_link_share
 from cellfree_sim.uplink.population import drop_of, heard_at_s, section, snr_db_of, transmissions
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class Fusion:
         self._port.restore({"sequence": FIRST_SEQUENCE, "old_paths": {}})
         links = {(a, b): delays_of(scenario, network, a, b) for a, b in network.links()}
         self._up, self._down = LinkSimulator(links), LinkSimulator(links)
+        self._meter = Meter()
         self._flop_per_s = network.graph.nodes[network.mbs]["mec_flop_per_s"]
         self._names = self._uplink.service_names
         self._rosters = [taking_part(network, each) for each in self._uplink.services]
@@ -161,9 +164,13 @@ class Fusion:
         messages of the burst), active, missed, false_alarms (see `reports.Errors`), undecided
         (users without a decision), requests, refused (requests), bytes (of backhaul frames), flops, started_s (end of
         the burst on the air), decided_s (the last decision is where it is needed), latency_s = queue_s + compute_s +
-        backhaul_s of that decision.
+        backhaul_s of that decision. The last row also has `activity`, see `Meter.read`.
         """
         rows, self._rows = self._rows, []
+        if rows:
+            for links in (self._up, self._down):
+                self._meter.carry(links.take_use(), uplink_link_share(self._scenario))
+            rows[-1]["activity"] = self._meter.read(heard_at_s(self._uplink, self._heard - 1))
         return rows
 
     def facts(self) -> dict[str, Any]:
@@ -246,6 +253,7 @@ class Fusion:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave; the book begins anew."""
         self._port.ledger.drain()
+        self._meter.clear()
         self._port.restore(state["port"])
         for links, (free, journeys) in zip((self._up, self._down), state["links"], strict=True):
             links.restore(free)
@@ -274,6 +282,7 @@ class Fusion:
 
     def drain_ledger(self) -> bytes:
         """The book of the MBS's uplink since the last call."""
+        self._meter.clear()
         return self._port.ledger.drain_bytes()
 
     def _swap_model(self, model: str, detector: DetectorOptions) -> None:
@@ -290,10 +299,15 @@ class Fusion:
 
     def _file(self, station: int, upload: Mapping[str, Any]) -> None:
         """Reports of a station, and the frames that it sent, in the order of the reports that say so."""
-        frames = Bundle.unpack(upload["frames"])
+        frames, path = Bundle.unpack(upload["frames"]), self._paths[self._stations[station]][::-1]
+        self._meter.count(UplinkBurst.KIND, (), upload["heard_bytes"])
         for packed in upload["reports"]:
             report = Report.unpacked(packed)
             frame = bytes(next(frames)[0]) if report.outcome == "sent" else b""
+            if frame:
+                central = self._uplink.services[report.service].cooperation == "centralized"
+                self._meter.count((ReceivedSignal if central else SoftDecision).KIND, path, len(frame))
+            self._meter.compute(path[0], report.flops / self._network.graph.nodes[path[0]]["mec_flop_per_s"])
             self._coming.append((station, report, frame))
 
     def _take(self, until_s: float) -> None:
@@ -410,6 +424,7 @@ class Fusion:
         messages = self._reception.decide(logits)
         case.errors = self._reception.errors(logits, users, self._sent[case.burst])
         case.undecided -= len(users)
+        self._meter.compute(self._network.mbs, case.flops / self._flop_per_s)
         case.sent_s = case.last_result_s = sent_s
         return _Decision(sent_s, case, users, messages.astype(np.int32))
 
@@ -439,6 +454,7 @@ class Fusion:
             header, frame = self._port.post(
                 result, name, phase="uplink", step=case.burst, now_s=decision.sent_s, precision=service.precision
             )
+            self._meter.count(result.KIND, header.path, len(frame), header.attempt)
             tag = (case.burst, case.service, station)
             self._down.submit(tag, Parcel(header.path, len(frame), decision.sent_s))
             self._results[tag] = frame

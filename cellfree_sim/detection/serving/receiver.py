@@ -140,11 +140,13 @@ class Receiver:
     def receive(self, first: int, last: int, bundles: Sequence[bytes]) -> bytes:
         """Hear the bursts `first` to `last` - 1 in the bundles of all groups (in order); returns the upload."""
         heard: dict[int, list[UplinkBurst]] = {}
+        heard_bytes = 0
         for bundle in bundles:
             for frame, arrival_s in Bundle.unpack(bundle):
                 header, message = self._port.receive(frame)
                 self._port.annotate(header, Delivery(arrival_s, 0.0, arrival_s - header.sent_s))
                 assert isinstance(message, UplinkBurst)
+                heard_bytes += len(frame)
                 heard.setdefault(header.step, []).append(message)
         frames = Bundle()
         for burst in range(first, last):  # one by one, so that frames have the same order wherever windows are cut
@@ -155,7 +157,8 @@ class Receiver:
                     for answer in answered(self._reception, self._services, index, batch):
                         self._conclude(index, answer, frames)
         reports, self._reports = self._reports, []
-        return pack_state({"frames": frames.pack(), "reports": [report.packed() for report in reports]})
+        packed = [report.packed() for report in reports]
+        return pack_state({"frames": frames.pack(), "reports": packed, "heard_bytes": heard_bytes})
 
     def absorb(self, bundle: bytes) -> None:
         """Take in what the MBS answered: the messages that it decided."""

@@ -37,6 +37,7 @@ from cellfree_sim.errors import RunFailedError, ScenarioError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellfree_sim.backhaul.messages import Phase
     from cellfree_sim.network import Network
 
 TRAINING_OVER_FORWARD = 3  # a backward pass costs two forward passes: gradients of inputs and of weights
@@ -144,6 +145,7 @@ class CmtsslCoordinator(Coordinator):
         self._objective = self._objective.after(loss)
         training_flops = TRAINING_OVER_FORWARD * len(channel) * self._flops + self._loss_flops(channel, backward=True)
         compute_s = training_flops / self._scenario.flop_per_s_left(self._network.mbs)
+        self._computed(compute_s, {})
         self.now_s += compute_s
         queue_s, transfer_s = self._waited_s
         self._waited_s = (0.0, 0.0)
@@ -196,16 +198,10 @@ class CmtsslCoordinator(Coordinator):
             torch.split(outputs.beams[:, place], sizes), torch.split(outputs.allocation[:, place], sizes), strict=True
         ):
             message = PolicyDecision(beams.cpu().numpy(), allocation.cpu().numpy())
-            frames.append(
-                self._port.send(
-                    message,
-                    station,
-                    phase="execution" if exchange.phase == "test" else exchange.phase,
-                    step=exchange.step,
-                    now_s=self.now_s,
-                )
-            )
-            self._wire_bytes += len(frames[-1])
+            phase: Phase = "execution" if exchange.phase == "test" else exchange.phase
+            header, frame = self._port.post(message, station, phase=phase, step=exchange.step, now_s=self.now_s)
+            self._count(header, message, len(frame))
+            frames.append(frame)
         return frames
 
     def _bundle(self, frames: Sequence[bytes]) -> bytes:

@@ -97,6 +97,7 @@ class DmtsslCoordinator(Coordinator):
             loss.joint.backward()  # type: ignore[no-untyped-call]
         self._objective = self._objective.after(loss)
         compute_s = self._loss_flops(channel, backward=cut) / self._scenario.flop_per_s_left(self._network.mbs)
+        self._computed(compute_s, received.headers)
         self._spend(critical, sent_s, alone_s, compute_s)
         self._row(exchange, loss, **self._spent_s)
         self._spent_s = dict(_NO_TIME)
@@ -129,7 +130,9 @@ class DmtsslCoordinator(Coordinator):
         critical, sent_s, alone_s = self._arrive({name: sent for name, sent in received.headers.items() if sent})
         mean = average(models)
         additions = len(models) * sum(array.size for array in mean.values())
-        self._spend(critical, sent_s, alone_s, additions / self._scenario.flop_per_s_left(self._network.mbs))
+        compute_s = additions / self._scenario.flop_per_s_left(self._network.mbs)
+        self._computed(compute_s, received.headers)
+        self._spend(critical, sent_s, alone_s, compute_s)
         limit = self._scenario.backhaul.max_frame_bytes
         answers = {
             station: [

@@ -185,7 +185,8 @@ def test_bursts_that_are_done_again_count_once_in_the_news(tiny: Any, begin: Any
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["services"][0]["ser"] == 0.1
     saved = Checkpoints(tmp_path / "run" / "checkpoints").latest()
     assert saved is not None
-    assert saved.notes["served"]["fake"] == {"symbols": 10 * BURSTS, "errors": BURSTS, "latency_s": 1e-3}
+    counts = {"symbols": 10 * BURSTS, "errors": BURSTS, "requests": 3 * BURSTS, "refused": 0, "latency_s": 1e-3}
+    assert saved.notes["told"]["services"]["counting"] == counts
 
 
 def test_an_uplink_that_is_not_up_is_not_asked_for_its_books(
