@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from cellfree_sim.errors import CellfreeError, DetectorError
+from cellfree_sim.scenario.outside import import_classes
 from cellfree_sim.scenario.suggest import listed, on_one_line
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class EdgeService:
         batch: most requests in a batch.
         deadline_s: longest time that a request waits for others, wall seconds; longer only if the thread is busy.
         capacity: most requests that it holds, waiting or in work.
+        extensions: modules from outside the package that detectors are of (`loaded_classes` of who starts it).
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class EdgeService:
         batch: int = 8,
         deadline_s: float = 1e-3,
         capacity: int = 256,
+        extensions: Sequence[Mapping[str, str]] = (),
     ) -> None:
         self._device = _device(gpus)
         self._models: dict[str, _Model] = {}
         self._broken: CellfreeError | None = None
         try:
+            import_classes(extensions)
             self._models = {name: self._made(name, *model) for name, model in models.items()}
         except CellfreeError as error:  # told to who asks: Ray would only say that the process died
             self._broken = error

@@ -14,7 +14,7 @@ from cellfree_sim.detection.serving.fusion import Fusion as Role
 from cellfree_sim.detection.serving.receiver import UplinkContext
 from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.results.state import pack_state, unpack_state
-from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario import received_scenario
 from cellfree_sim.uplink.population import section
 
 
@@ -29,7 +29,7 @@ class Fusion:
 
     def __init__(self, scenario_json: str, network_json: str, group: Any, gpus: list[str]) -> None:
         keep_freed_memory()
-        context = self._context = UplinkContext(Scenario.model_validate_json(scenario_json), read_network(network_json))
+        context = self._context = UplinkContext(received_scenario(scenario_json), read_network(network_json))
         self._stations = context.network.stations
         self._services = services_of(context.scenario, central_services(context.scenario), group, gpus)
         self._role = Role(context, self._services)

@@ -82,12 +82,13 @@ def begin_again(folder: Path | str, address: str | None, observer: Observer | No
     checkpoint = Checkpoints(found.checkpoints_path).latest()
     if checkpoint is None:
         raise UserError(f"{folder}: there is no checkpoint to resume from; start the scenario anew")
-    scenario = load_scenario(found.scenario_path, begun=True)
+    imported: list[str] = []
+    scenario = load_scenario(found.scenario_path, begun=True, announce=imported.append)
     kind = checkpoint.notes["engine"]
     watcher = observer or create_observer(title=f"{scenario.name} · {kind}")
-    for damaged in checkpoint.skipped:
-        found.log(f"passed over: {damaged}")
-        watcher.note(f"passed over: {damaged}")
+    for text in (*imported, *(f"passed over: {damaged}" for damaged in checkpoint.skipped)):
+        found.log(text)
+        watcher.note(text)
     network = Network.from_json(checkpoint.notes["network"])
     return Beginning(scenario, network, kind, found, address, watcher, checkpoint)
 

@@ -14,7 +14,7 @@ from cellfree_sim.detection.serving.receiver import Receiver as Role
 from cellfree_sim.detection.serving.receiver import UplinkContext
 from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.results.state import pack_state, unpack_state
-from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario import received_scenario
 from cellfree_sim.uplink.population import section
 
 
@@ -31,7 +31,7 @@ class Receiver:
     def __init__(self, scenario_json: str, network_json: str, station: str, group: Any, gpus: list[str]) -> None:
         keep_freed_memory()
         self._station = station
-        self._context = UplinkContext(Scenario.model_validate_json(scenario_json), read_network(network_json))
+        self._context = UplinkContext(received_scenario(scenario_json), read_network(network_json))
         detectors = local_services(self._context.scenario, station)
         self._services = services_of(self._context.scenario, detectors, group, gpus)
         self._role: Role | None = None

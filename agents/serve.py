@@ -156,6 +156,7 @@ def serve_detector(
     except ImportError as error:
         raise UserError("Ray Serve is not installed; it comes with: pip install 'cellfree-sim[serve]'") from error
     from cellfree_sim.detection import create_detector
+    from cellfree_sim.scenario.outside import loaded_classes
     from cellfree_sim.scenario.uplink import Queue as Default
     from cellfree_sim.uplink.families import described
 
@@ -169,8 +170,13 @@ def serve_detector(
         ray_actor_options={"num_cpus": 0, **resources},
     )
     settings = {"batch": chosen.batch, "deadline_s": chosen.deadline_s, "capacity": chosen.capacity}
+
     serve.start(http_options={"host": host, "port": port})
-    serve.run(deployment.bind(options.model_dump(), described(problem), **settings), name=name, route_prefix=route)
+    serve.run(
+        deployment.bind(options.model_dump(), described(problem), **settings, extensions=loaded_classes()),
+        name=name,
+        route_prefix=route,
+    )
 
 
 def _text(status: int, content: dict[str, Any]) -> Answer:

@@ -21,6 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from agents.edge_service import Arrays, BusyError, EdgeService, make_options
 from cellfree_sim.detection.serving.changes import service_of
 from cellfree_sim.errors import CellfreeError, DetectorError, RunFailedError
+from cellfree_sim.scenario.outside import loaded_classes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -416,7 +417,8 @@ def start_service(
 
     # as many calls as it may hold, and as many again that it refuses at once
     create: Any = ray.remote(EdgeService).options(**{"num_cpus": 0, "max_concurrency": 2 * queue.capacity, **options})
-    return create.remote(models, gpus, batch=queue.batch, deadline_s=queue.deadline_s, capacity=queue.capacity)
+    settings = {"batch": queue.batch, "deadline_s": queue.deadline_s, "capacity": queue.capacity}
+    return create.remote(models, gpus, **settings, extensions=loaded_classes())
 
 
 def services_of(

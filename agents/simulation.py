@@ -132,6 +132,8 @@ class Simulation:
         folder, watcher, checkpoint = beginning.folder, beginning.observer, beginning.checkpoint
         verb = "start" if checkpoint is None else f"resume at step {checkpoint.step}"
         folder.log(f"{verb}: scenario {scenario.name}, seed {scenario.seed}, engine {kind}")
+        for each in scenario.extensions:
+            folder.log(f"with code of {each.file}, SHA-256 {each.sha256}")
         watcher.phase("start", f"{scenario.name}, {len(network.members)} stations, engine {kind}")
         engine: Engine | None = None
         simulation: Simulation | None = None

@@ -8,7 +8,7 @@ from cellfree_sim.devices import choose_device
 from cellfree_sim.downlink.roles import Context
 from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.network import Network
-from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario import received_scenario
 
 
 def make_context(scenario_json: str, network_json: str, gpus: float) -> Context:
@@ -20,7 +20,7 @@ def make_context(scenario_json: str, network_json: str, gpus: float) -> Context:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    scenario = Scenario.model_validate_json(scenario_json)
+    scenario = received_scenario(scenario_json)
     return Context(scenario, read_network(network_json), choose_device("auto" if gpus > 0 else 0))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from agents.station import read_network
 from cellfree_sim.memory import keep_freed_memory
 from cellfree_sim.results.state import pack_state, unpack_state
-from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario import received_scenario
 from cellfree_sim.uplink.users import UserGroup
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Users:
         keep_freed_memory()
         network = read_network(network_json)
         self._stations = network.stations
-        self._role = UserGroup(Scenario.model_validate_json(scenario_json), network, index)
+        self._role = UserGroup(received_scenario(scenario_json), network, index)
 
     def ready(self) -> str:
         """Where this process runs: process id and device."""

@@ -16,6 +16,7 @@ import msgpack
 
 from cellfree_sim.backhaul.arrays import ARRAY_CODE, pack_array
 from cellfree_sim.errors import FrameError, UserError
+from cellfree_sim.registry import NotImportedError
 from cellfree_sim.scenario.suggest import on_one_line
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Seal:
             raise self.error(f"found '{path.name}', which is damaged: its content does not match its checksum")
         try:
             return read(msgpack.unpackb(body))
+        except NotImportedError as error:
+            raise self.error(f"found '{path.name}', which {error}") from None
         except (
             *(ValueError, TypeError, KeyError, AttributeError, OverflowError),
             *(RecursionError, FrameError, msgpack.UnpackException),

@@ -65,6 +65,9 @@ def key_of(model: ChannelModel, request: ChannelRequest) -> str:
         "drops": drops.hexdigest(),
         "seed": request.seed,
     }
+    source = type(model).source
+    if source is not None:  # a model from outside the package: its code counts as well
+        content["extension"] = source.sha256
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=20).hexdigest()
 
 

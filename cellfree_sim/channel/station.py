@@ -98,7 +98,7 @@ def station_channels(
         if progress is not None:
             progress(len(found), len(found))
         return found
-    channels = model.generate(request, progress)
+    channels = np.ascontiguousarray(model.generate(request, progress))
     _check_channels_of(channels, request, model.name)
     if key:
         cache.store(key, channels)
@@ -107,8 +107,9 @@ def station_channels(
 
 def _check_channels_of(channels: Channels, request: ChannelRequest, model: str) -> None:
     if channels.shape != request.shape or channels.dtype != np.complex64:
-        raise AssertionError(f"{model} made {channels.dtype} {channels.shape}, asked for complex64 {request.shape}")
-    finite = np.isfinite(channels.view(np.float32)).reshape(len(channels), -1).all(axis=1)
+        found = f"made {channels.dtype} {[*channels.shape]}; asked for complex64 {[*request.shape]}"
+        raise ChannelError(f"channel.model '{model}': {found}")
+    finite = np.isfinite(channels).reshape(len(channels), -1).all(axis=1)
     if not finite.all():
         drop = int(np.argmin(finite))
         raise ChannelError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from cellfree_sim.cli.commands import Commands, add_json
@@ -53,7 +55,13 @@ def read(text: str, assignments: Sequence[str], **options: str | None) -> Scenar
     for key, value in options.items():
         if value is not None:
             overrides |= parse_assignments([f"{key}={value}"], label=f"--{key} {value}")
-    return read_scenario(find_scenario(text), overrides)
+    return replace(read_scenario(find_scenario(text), overrides), announce=note)
+
+
+@cache
+def note(text: str) -> None:
+    """Say on stderr what is allowed and yet worth knowing, once."""
+    complain(text, kind="note: ")
 
 
 def checked(source: ScenarioSource) -> tuple[Scenario, Network]:
@@ -72,8 +80,8 @@ def checked(source: ScenarioSource) -> tuple[Scenario, Network]:
         check_events(scenario, network)
     except UserError as error:
         raise source.located(error) from None
-    for note in outside_notes(scenario, source.folder):
-        complain(note, kind="note: ")
+    for text in outside_notes(scenario, source.folder):
+        note(text)
     return scenario, network
 
 

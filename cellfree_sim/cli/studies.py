@@ -6,13 +6,14 @@ import json
 import sys
 import textwrap
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.cli.commands import Commands, add_json, check_choice
 from cellfree_sim.cli.running import ended_like_ctrl_c
-from cellfree_sim.cli.scenarios import add_set
+from cellfree_sim.cli.scenarios import add_set, note
 from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table
 from cellfree_sim.errors import UserError
 from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
@@ -121,7 +122,7 @@ def _sweep(arguments: argparse.Namespace) -> int:
     from cellfree_sim.studies.reproduce import failures_of, run_sweep, study_folder
 
     path = find_scenario(arguments.scenario)
-    source = read_scenario(path)
+    source = replace(read_scenario(path), announce=note)
     if not {"sweep", "link"} & set(source.root.value):
         raise UserError(f"{flat(str(path))}: has no sweep; run it with: cellfree run {flat(arguments.scenario)}")
     options = _options(arguments)
@@ -144,8 +145,8 @@ def _link(results: Results, folder: Path, name: str, failed: Sequence[str]) -> i
     if _any_done(results):
         with style.journal():
             files.insert(0, ["figure", str(style.save(links.draw(results), folder, name))])
-    for note in links.notes(results):
-        complain(flat(note), kind="note: ")
+    for text in links.notes(results):
+        complain(flat(text), kind="note: ")
     show("\n".join([table(links.rows(results)), *failed, "", table(files)]))
     return DONE if _any_done(results) else FAILED
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.cli.commands import Commands
 from cellfree_sim.cli.running import ended_like_ctrl_c
-from cellfree_sim.cli.scenarios import add_set, read
+from cellfree_sim.cli.scenarios import add_set, note, read
 from cellfree_sim.cli.terminal import DONE, complain, flat, show, table
 from cellfree_sim.errors import RunFolderError, UserError
 
@@ -40,6 +40,8 @@ def add_to(commands: Commands) -> None:
     train.add_argument("scenario", metavar="SCENARIO", nargs="?", help="a YAML file, or the name of a shipped scenario")
     train.add_argument("--resume", metavar="FILE", help="go on with the training that was saved in this file")
     train.add_argument("--out", metavar="FILE", help="where to (default <name of the scenario>.detector)")
+    text = "with --resume: a module from outside the package that the file names, and that may be imported"
+    train.add_argument("--allow", metavar="MODULE", action="append", default=[], help=text)
     add_set(train)
     train.add_argument("--seed", metavar="N", help="the same as --set seed=N")
     train.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -57,7 +59,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.resume is not None:
         if arguments.scenario or arguments.assignments or arguments.seed is not None:
             raise UserError("--resume goes on with the scenario of the file; leave out SCENARIO, --seed and --set")
-        trainer, scenario = resume_training(Path(arguments.resume))
+        trainer, scenario = resume_training(Path(arguments.resume), allowed=arguments.allow, announce=note)
         out = Path(arguments.out or arguments.resume.removesuffix(_UNFINISHED))
         if out == Path(arguments.resume):
             raise UserError(f"--out: found '{flat(str(out))}', which is resumed from; allowed: another file")
@@ -121,7 +123,14 @@ def _save(trained: TrainedDetector, out: Path, trainer: DetectorTrainer, scenari
         save_trained(trained, out)
     except RunFolderError as error:
         save_training(trainer, scenario, unfinished)
-        raise RunFolderError(f"{error}; write it with: cellfree train --resume {unfinished} --out FILE") from None
+        raise RunFolderError(f"{error}; write it with: {_again(scenario, unfinished)} --out FILE") from None
+
+
+def _again(scenario: Scenario, unfinished: Path) -> str:
+    """The command that goes on with a training."""
+    return " ".join(
+        ["cellfree train --resume", str(unfinished), *(f"--allow {each.module}" for each in scenario.extensions)]
+    )
 
 
 def _run(trainer: DetectorTrainer, scenario: Scenario, unfinished: Path, *, quiet: bool) -> None:
@@ -144,4 +153,4 @@ def _run(trainer: DetectorTrainer, scenario: Scenario, unfinished: Path, *, quie
         with ended_like_ctrl_c(), one_torch_thread():
             trainer.run(report=report, save=lambda: save_training(trainer, scenario, unfinished))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"go on with: cellfree train --resume {unfinished}") from None
+        raise KeyboardInterrupt(f"go on with: {_again(scenario, unfinished)}") from None

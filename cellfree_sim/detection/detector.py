@@ -19,6 +19,7 @@ A scenario chooses among detectors, so that its schema imports this module: it i
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from pydantic import ValidationError
 
 from cellfree_sim.errors import DetectorError
-from cellfree_sim.registry import Named
+from cellfree_sim.registry import REFERENCE, Named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,6 +102,9 @@ class DetectorOptions(Named):
 
     overloaded: ClassVar[bool] = True
     """Whether it can serve more users than there are receive antennas."""
+    family: ClassVar[Family | None] = None
+    """The family of problems that it is for; only a class from outside the package has to say it, and only so that it
+    is not mistaken for one of another family."""
 
     @abstractmethod
     def build(self, problem: Any) -> Algorithm:
@@ -195,14 +199,23 @@ def list_detectors(family: Family = "mimo") -> list[str]:
 def create_detector(name: str, problem: Problem, **options: Any) -> Detector:
     """The detector of the family of `problem` that is called `name`; `options` are the fields of its class.
 
+    A name such as ``my_module:MyDetector`` is a class of a module on Python's path, which is imported.
+
     Raises:
         DetectorError: there is no such detector or option, a value is not allowed, or the problem does not suit it.
     """
     from cellfree_sim.scenario.extensions import detectors_of
+    from cellfree_sim.scenario.outside import Importer
     from cellfree_sim.scenario.suggest import did_you_mean, listed, on_one_line
 
     registry = detectors_of(problem.family)
     names = registry.names()
+    if re.match(REFERENCE, str(name)):
+        try:
+            Importer().resolve(registry, name)
+        except ValueError as error:
+            raise DetectorError(f"detector: {error}") from None
+        names = [*names, name]
     if name not in names:
         hint = did_you_mean(str(name), names)
         raise DetectorError(f"detector: found {on_one_line(repr(name))}; allowed: {listed(names, limit=40)}{hint}")

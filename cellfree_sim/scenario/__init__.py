@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellfree_sim.scenario.describe import scenario_schema
-    from cellfree_sim.scenario.loader import ScenarioSource, dump_scenario, load_scenario, read_scenario, scenario_title
+    from cellfree_sim.scenario.loader import (
+        ScenarioSource,
+        dump_scenario,
+        load_scenario,
+        read_scenario,
+        received_scenario,
+        scenario_title,
+    )
     from cellfree_sim.scenario.overrides import parse_assignments
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.scenario.shipped import find_scenario, shipped_scenarios
@@ -23,6 +30,7 @@ __all__ = [
     "load_scenario",
     "parse_assignments",
     "read_scenario",
+    "received_scenario",
     "scenario_schema",
     "scenario_title",
     "shipped_scenarios",
@@ -30,7 +38,8 @@ __all__ = [
 
 _HOMES = {
     "scenario_schema": "describe",
-    **dict.fromkeys(("ScenarioSource", "dump_scenario", "load_scenario", "read_scenario", "scenario_title"), "loader"),
+    **dict.fromkeys(("ScenarioSource", "dump_scenario", "load_scenario"), "loader"),
+    **dict.fromkeys(("read_scenario", "received_scenario", "scenario_title"), "loader"),
     "parse_assignments": "overrides",
     "Scenario": "schema",
     **dict.fromkeys(("find_scenario", "shipped_scenarios"), "shipped"),

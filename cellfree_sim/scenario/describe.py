@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from cellfree_sim.scenario.extensions import REGISTRIES
 from cellfree_sim.scenario.schema import Scenario
 from cellfree_sim.scenario.suggest import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cellfree_sim.registry import Named
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -78,6 +81,9 @@ class Shape:
 
     def _of(self, chosen: Any) -> Iterator[dict[str, Any]]:
         for schema in self.alternatives:
+            if "x-outside" in schema:
+                yield from _outside(schema["x-outside"], chosen)
+                continue
             name = schema.get("properties", {}).get(self.tag, {}) if self.names else {}
             if chosen is None or not name or chosen in name.get("enum", [name.get("const")]):
                 yield schema
@@ -146,6 +152,32 @@ def _tags(schema: dict[str, Any]) -> Iterator[str]:
         yield schema["discriminator"]["propertyName"]
     for part in schema.get("anyOf", ()):
         yield from _tags(part)
+
+
+def _outside(noun: str, chosen: Any) -> Iterator[dict[str, Any]]:
+    """The schema of a class that was imported as module:Class."""
+    for kind, registry in REGISTRIES.items():
+        if registry.noun == noun and chosen in registry.outside():
+            yield _outside_schema(kind, chosen)
+
+
+@cache
+def _outside_schema(kind: str, name: str) -> dict[str, Any]:
+    option: type[Named] = REGISTRIES[kind].type_of(name)
+    schema = option.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def written_out(part: Any) -> Any:
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).rpartition("/")[2]
+            return (
+                written_out({**definitions[name], **{key: each for key, each in part.items() if key != "$ref"}})
+                if name in definitions
+                else {key: written_out(each) for key, each in part.items()}
+            )
+        return [written_out(each) for each in part] if isinstance(part, list) else part
+
+    return {**written_out(schema)}
 
 
 def _referred(schema: dict[str, Any]) -> dict[str, Any]:

@@ -163,8 +163,11 @@ def _known_keys(spot: Spot) -> str:
 
 
 def _found(node: Node, spot: Spot) -> str:
-    forgotten = isinstance(node.value, str) and ":" in node.value and spot.shape is not None and spot.shape.key_names()
-    return node.found() + (" (a space is missing after ':')" if forgotten else "")
+    if not isinstance(node.value, str) or ":" not in node.value or spot.shape is None or not spot.shape.key_names():
+        return node.found()
+    is_choice = spot.shape.names and spot.shape.tag == "name"
+    hint = "neither a name nor module:Class" if is_choice else "a space is missing after ':'"
+    return f"{node.found()} ({hint})"
 
 
 def _allowed(spot: Spot, error: Any) -> str:

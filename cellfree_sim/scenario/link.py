@@ -103,8 +103,10 @@ class Link(LinkSection):
 
 def labelled(detectors: Sequence[Any]) -> dict[str, Any]:
     """Options of detectors by their names, with what differs in parentheses where a name comes twice."""
-    names = [detector.name for detector in detectors]
-    return {detector.name if names.count(detector.name) == 1 else _label(detector): detector for detector in detectors}
+    names = [detector.label for detector in detectors]
+    return {
+        detector.label if names.count(detector.label) == 1 else _label(detector): detector for detector in detectors
+    }
 
 
 def _label(detector: Any) -> str:

@@ -74,7 +74,7 @@ class Scheme(Section):
         made = self.training
         codebook = self.codebook if made is None else made.codebook
         detector = self.detector if made is None or self.code_alone else made.detector
-        return self.name or f"{codebook.name} + {detector.name}"
+        return self.name or f"{codebook.label} + {detector.label}"
 
 
 class NomaLink(LinkSection):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,15 +13,18 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from cellfree_sim.errors import ScenarioError, UserError
+from cellfree_sim.registry import sources_in
 from cellfree_sim.scenario.describe import Shape
 from cellfree_sim.scenario.document import Node, parse_yaml, read_text
 from cellfree_sim.scenario.explain import explained, locate
+from cellfree_sim.scenario.outside import Importer
 from cellfree_sim.scenario.overrides import apply_overrides
+from cellfree_sim.scenario.parts import ExtensionFile
 from cellfree_sim.scenario.schema import Scenario
 from cellfree_sim.scenario.suggest import on_one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 _KEY_PATH = re.compile(r"[a-z_][a-z0-9_]*(\[[0-9]+\]|\.[a-z_][a-z0-9_]*)+(?=[: ])")
 
@@ -37,20 +41,32 @@ class ScenarioSource:
         folder: where relative paths inside it start, absolute.
         root: its nodes, each with its place.
         begun: see `load_scenario`.
+        announce: told of each module from outside Python's packages that is imported because the scenario names it.
+        allowed: modules that may be imported for it; None: any, as a person has given the scenario.
     """
 
     path: Path
     folder: Path
     root: Node
     begun: bool = False
+    announce: Callable[[str], None] | None = None
+    allowed: Collection[str] | None = None
 
     def validated(self) -> Scenario:
-        """The scenario; `ScenarioError` with one line for each wrong key."""
+        """The scenario; `ScenarioError` with one line for each wrong key.
+
+        Modules that it names are imported, and what they are is kept in `Scenario.extensions`.
+        """
+        plain = self.root.plain()
+        importer = Importer(self.folder, _recorded(plain), only=self.allowed, announce=self.announce)
+        context = {"folder": self.folder, "begun": self.begun, "importer": importer}
         try:
-            return Scenario.model_validate(self.root.plain(), context={"folder": self.folder, "begun": self.begun})
+            scenario = Scenario.model_validate(plain, context=context)
         except ValidationError as error:
             lines = explained(error.errors(include_url=False), self.root)
             raise ScenarioError("\n".join(lines)) from None
+        importer.check()
+        return with_sources(scenario)
 
     def located(self, error: UserErrorT) -> UserErrorT:
         """`error` of a later check, with the place of the key that its text begins with (``network.sbs.layout: …``)."""
@@ -74,7 +90,43 @@ def read_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None) 
     return ScenarioSource(path, path.parent.absolute(), apply_overrides(root, overrides or {}))
 
 
-def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None, *, begun: bool = False) -> Scenario:
+def with_sources(scenario: Scenario) -> Scenario:
+    """The scenario with what its classes from outside the package are now under `extensions`."""
+    found = [ExtensionFile(**asdict(source)) for source in sources_in(scenario)]
+    return scenario if found == scenario.extensions else scenario.model_copy(update={"extensions": found})
+
+
+def received_scenario(scenario_json: str) -> Scenario:
+    """A scenario that a process of a run was sent, as JSON; the modules that it names are imported here as well.
+
+    Raises:
+        ScenarioError: one of them is missing here, or another than where the run was started.
+    """
+    importer = Importer(None, _recorded(json.loads(scenario_json)))
+    importer.check()
+    try:
+        return Scenario.model_validate_json(scenario_json, context={"importer": importer})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise ScenarioError(f"{where}: {on_one_line(str(first['msg']), 300)}") from None
+
+
+def _recorded(plain: Any) -> list[ExtensionFile]:
+    """What a scenario says of its modules; nothing where that is not valid, which is told when all of it is checked."""
+    try:
+        return [ExtensionFile.model_validate(each) for each in plain.get("extensions") or []]
+    except (ValidationError, TypeError):
+        return []
+
+
+def load_scenario(
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    begun: bool = False,
+    announce: Callable[[str], None] | None = None,
+) -> Scenario:
     """Read and validate a scenario file.
 
     Args:
@@ -83,6 +135,7 @@ def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None, 
             option of an extension that stands as a bare name can be set directly: ``"downlink.policy.width"``.
         begun: the file is that of a run that has begun: what it started from (`downlink.policy.trained`) is in its
             checkpoints, and not looked for any more.
+        announce: told of each file that is imported because the scenario names it; the log by default.
 
     Returns:
         The scenario, with a value for every key.
@@ -98,7 +151,7 @@ def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None, 
     >>> load_scenario(file, {"downlink.epochs": 5}).downlink.epochs
     5
     """
-    return replace(read_scenario(path, overrides), begun=begun).validated()
+    return replace(read_scenario(path, overrides), begun=begun, announce=announce).validated()
 
 
 def dump_scenario(scenario: Scenario) -> str:

@@ -26,6 +26,17 @@ class Section(Options):
     model_config = ConfigDict(defer_build=True)
 
 
+class ExtensionFile(Section):
+    """A module from outside the package whose classes the scenario chooses."""
+
+    module: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$", max_length=200, description="name, as imported")
+    file: str = Field(min_length=1, max_length=4096, description="where it is, relative to the scenario's folder")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="of its text and of what it imports beside it; none: any"
+    )
+    distribution: str = Field("", max_length=200, description="whose entry point it is, if it is one's")
+
+
 def is_reserved(name: str) -> bool:
     """Whether a name is the macro base station's or a user's, and so no small base station's.
 

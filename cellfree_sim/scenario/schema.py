@@ -24,7 +24,7 @@ from cellfree_sim.scenario.extensions import (
     USER_LAYOUTS,
 )
 from cellfree_sim.scenario.link_families import AnyLink
-from cellfree_sim.scenario.parts import MBS_NAME, Azimuth, Name, Position, Section, station_name_problem
+from cellfree_sim.scenario.parts import MBS_NAME, Azimuth, ExtensionFile, Name, Position, Section, station_name_problem
 from cellfree_sim.scenario.sweep import Sweep
 from cellfree_sim.scenario.uplink_checks import check_uplink, services_share
 from cellfree_sim.scenario.uplink_families import AnyUplink
@@ -292,6 +292,11 @@ class Scenario(Section):
         300.0, gt=0, le=86_400, description="wall time that a round waits for a silent station before it is ended"
     )
     checkpoint_every_steps: int = Field(50, ge=1, le=1_000_000, description="training steps between two checkpoints")
+    extensions: list[ExtensionFile] = Field(
+        [],
+        max_length=100,
+        description="modules from outside the package that are named above as module:Class; filled in when it is read",
+    )
     sweep: Sweep | None = Field(None, description="what is varied; such a scenario is run by cellfree sweep")
 
     @model_validator(mode="after")

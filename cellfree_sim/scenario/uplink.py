@@ -241,7 +241,7 @@ class Uplink(Section):
     @property
     def service_names(self) -> list[str]:
         """Name of each service, in order."""
-        return [each.name or f"{each.detector.name}-{each.cooperation}" for each in self.services]
+        return [each.name or f"{each.detector.label}-{each.cooperation}" for each in self.services]
 
     @field_validator("snr_db")
     @classmethod

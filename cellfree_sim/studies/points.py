@@ -104,6 +104,7 @@ def digest(scenario: Scenario, kind: str = "") -> str:
     The code counts by its version only: who changes it without a new version deletes the points that it changes.
     """
     what = settled(scenario).model_dump(mode="json", exclude={"sweep"})
+    what["extensions"] = [[each.module, each.sha256] for each in scenario.extensions]  # wherever their files are
     trained = scenario.downlink.policy.trained
     if trained is not None:  # its file may change under the same name
         what["trained"] = hashlib.blake2b(find_trained(trained).read_bytes(), digest_size=DIGEST_BYTES).hexdigest()
@@ -246,9 +247,9 @@ def run_packed(scenario_json: str, path: str, mark: str, evaluate: Evaluate | No
     Where the file `mark` can be read there, the study's folder is shared and the point runs in it; elsewhere it runs in
     a folder of its own, which comes back as the second value, a tar archive.
     """
-    from cellfree_sim.scenario.schema import Scenario
+    from cellfree_sim.scenario import received_scenario
 
-    scenario, folder, marked = Scenario.model_validate_json(scenario_json), Path(path), Path(mark)
+    scenario, folder, marked = received_scenario(scenario_json), Path(path), Path(mark)
     try:
         if marked.is_file():
             return run_point(scenario, folder, evaluate), None

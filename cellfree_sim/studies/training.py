@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim import __version__
 from cellfree_sim.channel import cache
 from cellfree_sim.errors import DetectorError, RunFolderError
+from cellfree_sim.registry import sources_in
 
 if TYPE_CHECKING:
     from cellfree_sim.detection.learned.trained import TrainedDetector
@@ -60,6 +61,8 @@ def _kept(training: Any, seed: int) -> Path | None:
     except RuntimeError:
         return None
     content = {"version": __version__, "training": training.model_dump(mode="json"), "seed": seed}
+    if sources := sources_in(training):  # from outside the package: their code counts as well
+        content["extensions"] = [source.sha256 for source in sources]
     name = hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).hexdigest()
     return folder / "trained" / f"{name}.detector"
 

@@ -49,7 +49,7 @@ def with_trained_detectors(
         training = _training(scenario, detector, problem)
         key = training.model_dump_json()
         if key not in made:
-            path = folder / f"{detector.name}-{len(made)}.detector"
+            path = folder / f"{detector.label}-{len(made)}.detector"
             note(f"{service}: no trained {detector.name} fits: it is trained for {training.iterations} iterations")
             made[key] = _train(scenario, training, service, path, note)
         return detector.model_copy(update={"checkpoint": str(made[key])})

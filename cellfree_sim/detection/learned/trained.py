@@ -24,6 +24,7 @@ from cellfree_sim.backhaul.sealed import packed_array
 from cellfree_sim.detection.learned.curricula import Curriculum, curriculum_class, curriculum_of, training_class
 from cellfree_sim.errors import DetectorError
 from cellfree_sim.results.files import write_atomically
+from cellfree_sim.scenario.extensions import CODEBOOKS, detectors_of
 from cellfree_sim.scenario.suggest import on_one_line
 from cellfree_sim.uplink.trained_files import CODEBOOK, SEAL, SUFFIX, find_trained, one_of, shipped_detectors
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cellfree_sim.detection.learned.base import Learned
+    from cellfree_sim.registry import Registry
     from cellfree_sim.scenario.training import DetectorTraining
     from cellfree_sim.uplink.problem import Problem
 
@@ -242,10 +244,13 @@ def _read(path: Path, changed_ns: int, size: int) -> TrainedDetector:
 
 def _from_body(body: dict[str, Any]) -> TrainedDetector:
     """What `to_bytes` wrote; any of several exceptions where it did not write this."""
+    family = str(body.get("family", "mimo"))
+    for registry, key in ((detectors_of(family), "detector"), (CODEBOOKS, "codebook")):
+        _check_known(registry, body["training"].get(key))
     trained = TrainedDetector(
         detector=str(body["detector"]),
         options={str(key): value for key, value in body["options"].items()},
-        training=training_class(str(body.get("family", "mimo"))).model_validate(body["training"]),
+        training=training_class(family).model_validate(body["training"]),
         weights={str(name): unpack_array(name, value)[0] for name, value in body["weights"].items()},
         name=str(body["name"]),
         scenario=str(body["scenario"]),
@@ -265,3 +270,10 @@ def _from_body(body: dict[str, Any]) -> TrainedDetector:
     if set(trained.curve) != set(CURVE) or not all(math.isfinite(number) for point in points for number in point):
         raise ValueError("it holds no training curve")
     return trained
+
+
+def _check_known(registry: Registry[Any], chosen: Any) -> None:
+    """NotImportedError where a file names code that this process has not imported: reading it imports nothing."""
+    name = chosen.get("name") if isinstance(chosen, dict) else None
+    if isinstance(name, str) and name not in registry.names():
+        registry.type_of(name)

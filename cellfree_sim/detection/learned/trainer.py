@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from cellfree_sim import __version__
 from cellfree_sim.detection.learned.base import Learned
 from cellfree_sim.detection.learned.curricula import curriculum_of
 from cellfree_sim.detection.learned.trained import CURVE, TrainedDetector
-from cellfree_sim.errors import DetectorError, RunFailedError
+from cellfree_sim.errors import DetectorError, RunFailedError, ScenarioError
 from cellfree_sim.interrupts import deferred_interrupts
 from cellfree_sim.results.files import write_atomically
 from cellfree_sim.scenario import Scenario, ScenarioSource, dump_scenario
@@ -215,22 +215,33 @@ def save_training(trainer: DetectorTrainer, scenario: Scenario, path: Path) -> N
     write_atomically(path, buffer.getvalue())
 
 
-def resume_training(path: Path) -> tuple[DetectorTrainer, Scenario]:
+def resume_training(
+    path: Path, *, allowed: Collection[str] = (), announce: Callable[[str], None] | None = None
+) -> tuple[DetectorTrainer, Scenario]:
     """The trainer that `save_training` wrote to a file, and its scenario. A file of unknown origin cannot run code.
+
+    Args:
+        path: the file.
+        allowed: modules from outside the package that may be imported because the file names them.
+        announce: told of each of them that is.
 
     Raises:
         DetectorError: it cannot be read, is damaged, or is something else.
+        ScenarioError: it names a module that is not allowed, or not what it was.
     """
     name = on_one_line(str(path), 200)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         root = parse_yaml(state["scenario"], name)
         assert root is not None
-        scenario = ScenarioSource(path, path.parent.absolute(), root).validated()
+        source = ScenarioSource(path, path.parent.absolute(), root, announce=announce, allowed=allowed)
+        scenario = source.validated()
         trainer = trainer_of(scenario)
         trainer.load_state(state)
     except OSError as error:
         raise DetectorError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except ScenarioError as error:  # such as code that it names
+        raise ScenarioError(f"{name}: cannot be gone on with: {str(error).partition(chr(10))[0]}") from None
     except Exception:  # whatever torch, zipfile, pickle and the optimiser raise for what they did not write
         raise DetectorError(
             f"{name}: is no training to go on with, or damaged; allowed: a file that 'cellfree train' saved"
