@@ -49,4 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{error.filename}: " if error.filename else ""
         complain(f"{name}{error.strerror or error}")
         return FAILED
+    except Exception as error:
+        text = _in_an_extension(error)
+        if not text:
+            raise
+        complain(text)
+        return FAILED
     return status
+
+
+def _in_an_extension(error: Exception) -> str:
+    """What failed in code that a scenario named; empty where a traceback is wanted, or the fault is our own."""
+    outside = sys.modules.get("cellfree_sim.scenario.outside")  # where it is not loaded, no extension is
+    if outside is None or os.environ.get("CELLFREE_TRACEBACK"):
+        return ""
+    return str(outside.blamed(error))

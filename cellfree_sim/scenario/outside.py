@@ -193,6 +193,16 @@ def import_classes(classes: Iterable[Mapping[str, str]]) -> None:
             raise ScenarioError(f"{each['name']}: {error}") from None
 
 
+def blamed(error: BaseException) -> str:
+    """What failed in the code of an extension, and where; empty where nothing of it was in play."""
+    roots = tuple({str(Path(source.file).parent) for source in _imported.values()})
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(roots)]
+    if not roots or not frames:
+        return ""
+    what = on_one_line(f"{type(error).__name__}: {error}", 200)
+    return f"{frames[-1].filename}:{frames[-1].lineno}: {what} (all of it: set CELLFREE_TRACEBACK=1)"
+
+
 def _same(name: str, source: Source) -> ModuleType:
     """The module as it was imported before, if it still is what it was."""
     before = _imported[name]
