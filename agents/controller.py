@@ -75,6 +75,8 @@ class Controller:
         self._replies: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._refusal = ""
         self._told: dict[str, Any] = {}
+        self._tellings = asyncio.Event()
+        self._followers = 0
 
     async def start(self, seats: list[Seat], *, admit: bool) -> dict[str, str]:
         """Bring up one MBS (the first seat) and its SBSs; returns "pid device" of each once all are there.
@@ -223,9 +225,22 @@ class Controller:
         """How the run is doing, as the driver last told."""
         return self._told
 
+    async def follow(self, known_at: float | None, wait_s: float) -> dict[str, Any]:
+        """As `info`, once it is other than what was told at `known_at`, or `wait_s` have passed."""
+        self._followers += 1
+        try:
+            if self._told.get("told_at") == known_at:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._tellings.wait(), wait_s)
+            return self._told
+        finally:
+            self._followers -= 1
+
     async def tell(self, progress: dict[str, Any]) -> None:
         """The driver says how the run is doing."""
         self._told = progress
+        waited, self._tellings = self._tellings, asyncio.Event()
+        waited.set()
 
     async def channels(self, station: str, done: int, total: int) -> None:
         """An SBS has made `done` of its `total` channel realisations."""
@@ -312,7 +327,7 @@ class Controller:
         self._wanted.clear()
         for name in [*self._stations, *self._joining, self._mbs_name, *self._seats]:
             await self.release(name)
-        if self._replies:
+        if self._replies or self._followers:
             await self.refuse("the run ended")
             await asyncio.sleep(LAST_WORDS_S)
 

@@ -235,7 +235,8 @@ class RayEngine:
     def tell(self, progress: Mapping[str, Any]) -> None:
         """See `Engine.tell`."""
         if self._controller is not None:
-            self._controller.tell.remote(dict(progress))
+            with suppress(Exception):  # Ray has many names for a cluster that is gone, which is noticed elsewhere
+                self._controller.tell.remote(dict(progress))
 
     def describe(self) -> dict[str, Any]:
         """See `Engine.describe`."""

@@ -72,6 +72,7 @@ class News:
         self._steps: dict[str, int] = {}
         self._rates: dict[str, float] = {}
         self._lock = threading.RLock()  # an uplink tells from a thread of its own
+        self._telling = threading.Lock()  # what is told last is what is newest
         self._changed = True
         self._told_s = -math.inf
         self._over = threading.Event()
@@ -89,7 +90,7 @@ class News:
         if self._thread.ident is not None:
             self._thread.join()
             with suppress(RunFolderError):  # a disk that is full has been told of
-                self._tell()
+                self.tell()
 
     def phase(self, name: str, detail: str = "") -> None:
         """The run enters a phase, in words for people."""
@@ -166,21 +167,23 @@ class News:
             if each["name"] in network.graph
         ]
 
+    def tell(self) -> None:
+        """Tell how it is now."""
+        with self._telling:
+            with self._lock:
+                self._changed = False
+                self._told_s = time.monotonic()
+                told = self._all()
+            path = self._folder.path
+            write_atomically(path / PROGRESS, json.dumps(told, allow_nan=False), durable=False)
+            where = {"run": path.name, "folder": str(path.resolve()), "host": socket.gethostname()}
+            self._engine.tell({**told, **where})
+
     def _keep_telling(self) -> None:
         while not self._over.wait(EVERY_S):
             if self._changed or time.monotonic() - self._told_s > SIGN_OF_LIFE_EVERY_S:
                 with suppress(CellfreeError):  # a full disk or a dead controller is for the run to notice
-                    self._tell()
-
-    def _tell(self) -> None:
-        with self._lock:
-            self._changed = False
-            self._told_s = time.monotonic()
-            told = self._all()
-        write_atomically(self._folder.path / PROGRESS, json.dumps(told, allow_nan=False), durable=False)
-        path = self._folder.path
-        where = {"run": path.name, "folder": str(path.resolve()), "host": socket.gethostname()}
-        self._engine.tell({**told, **where})
+                    self.tell()
 
     def _all(self) -> dict[str, Any]:
         """See `RunStatus`."""

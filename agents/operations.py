@@ -224,10 +224,11 @@ class Operations:
                 self._engine.answer(number, {"ok": {"at_step": self._run.step}})
             self._stops.clear()
             raise StopRequested
-        for number in self._pauses:
-            self.paused = True
-            self._engine.answer(number, {"ok": {"at_step": self._run.step, "paused": True}})
-        self._pauses.clear()
+        self.paused = self.paused or bool(self._pauses)
+
+    def holds(self) -> None:
+        """The run holds, as was asked; nothing is computed any more."""
+        self._answer_pauses()
 
     def inject(self, spec: InjectSbs) -> Injection:
         """Inject a station now.
@@ -534,11 +535,16 @@ class Operations:
                 self._pauses.append(number)
             case "continue":
                 self.paused = False
-                for asked in (*self._pauses, number):
-                    self._engine.answer(asked, {"ok": {"at_step": self._run.step, "paused": False}})
-                self._pauses.clear()
+                self._pauses.append(number)
+                self._answer_pauses()
             case other:
                 raise UserError(f"a run has no command '{other}'; allowed: inject, remove, pause, continue, stop")
+
+    def _answer_pauses(self) -> None:
+        """Tell who asked to pause, or to go on, how it is now."""
+        for number in self._pauses:
+            self._engine.answer(number, {"ok": {"at_step": self._run.step, "paused": self.paused}})
+        self._pauses.clear()
 
     def _answer_removal(self, number: int, name: str) -> None:
         try:

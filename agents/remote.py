@@ -1,4 +1,4 @@
-"""Running networks, reached from another process, as ``cellfree inject``, ``remove``, ``status`` and ``stop`` do.
+"""Running networks, reached from another process, as ``cellfree inject``, ``status``, ``watch`` and others do.
 
 Each run has one controller on its cluster, by name, in a namespace of its own. It is found by the run's run.json, or by
 looking through a cluster whose address is known. Nothing here starts a cluster, and nothing waits for ever: a run that
@@ -24,6 +24,7 @@ CONTROLLER = "controller"
 PREFIX = "cellfree-"
 COMMAND_TIMEOUT_S = 600.0  # a new process, its channels, and a round of a large network
 INFO_TIMEOUT_S = 5.0
+FOLLOW_S = 2.0
 POLL_S = 0.2
 
 
@@ -59,6 +60,15 @@ class RemoteRun:
         """
         return dict(self._answer(self._controller.info.remote(), INFO_TIMEOUT_S))
 
+    def follow(self, known_at: float | None) -> dict[str, Any]:
+        """As `info`, once there is something new since what was told at `known_at`; at the latest after some seconds.
+
+        Raises:
+            RunFailedError: see `info`.
+        """
+        call = self._controller.follow.remote(known_at, FOLLOW_S)
+        return dict(self._answer(call, FOLLOW_S + INFO_TIMEOUT_S))
+
     def status(self) -> RunStatus:
         """How it is doing; "silent" where it does not answer."""
         try:
@@ -70,7 +80,7 @@ class RemoteRun:
         """Give the run a command, which it carries out at a round boundary, and wait for what came of it.
 
         Args:
-            request: `command` ("inject", "remove" or "stop") and its arguments.
+            request: `command` ("inject", "remove", "pause", "continue" or "stop") and its arguments.
             timeout_s: how long to wait, wall seconds.
 
         Raises:
@@ -130,6 +140,17 @@ def connect(run: str, driver: RunFile) -> Iterator[RemoteRun]:
     Raises:
         UserError: it is on the inline engine, or its cluster or controller cannot be reached.
     """
+    check_reachable(run, driver)
+    from agents.cluster import join_run
+
+    with join_run(driver.address, driver.namespace, driver.token_path):
+        yield RemoteRun(run, driver.namespace, driver)
+
+
+def check_reachable(run: str, driver: RunFile) -> None:
+    """`UserError` where commands from this process cannot come to a run, as far as its run.json says."""
+    if driver.starting:
+        raise UserError(f"{run}: is just starting; try again in a moment")
     if driver.engine != "ray":
         raise UserError(
             f"{run}: runs on the inline engine, into which no other process can reach; "
@@ -137,10 +158,6 @@ def connect(run: str, driver: RunFile) -> Iterator[RemoteRun]:
         )
     if driver.host != socket.gethostname() and _only_there(driver.address):
         raise UserError(f"{run}: runs on {driver.host}, on a cluster that only that machine reaches; do this there")
-    from agents.cluster import join_run
-
-    with join_run(driver.address, driver.namespace, driver.token_path):
-        yield RemoteRun(run, driver.namespace, driver)
 
 
 @contextmanager

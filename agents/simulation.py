@@ -515,12 +515,13 @@ class Simulation:
         """
         self._operate(self.commit)
         self.note(f"paused after step {self.step}")
-        self._news.changed()
+        self._news.tell()
         while self._operations.paused:
+            self._operations.holds()
             time.sleep(LOOK_EVERY_S)
             self._operate(happen)
         self.note("going on")
-        self._news.changed()
+        self._news.tell()
 
     def _operate(self, operation: Callable[[], T]) -> T:
         """An operation on the network; once more where a station dies meanwhile."""

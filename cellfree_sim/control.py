@@ -73,9 +73,7 @@ def reach(name: str | None, address: str | None) -> Iterator[RemoteRun]:
             yield remote.chosen(runs, name, address)
         return
     found = find_run(name)
-    _check_running(found)
-    if found.status == "starting":
-        raise UserError(f"{found.run}: is just starting; try again in a moment")
+    check_lives(found)
     driver = RunFile.read(Path(found.folder))
     if driver is None:
         raise UserError(f"{found.run}: is not running, it has just ended")
@@ -113,14 +111,15 @@ def stop(name: str | None, address: str | None = None) -> RunStatus:
     """
     if address is None:
         run = find_run(name)
-        _check_running(run)
+        check_lives(run)
         if run.host == socket.gethostname():
             return _stop_here(run)
     with reach(name, address) as remote:
         return _stop_there(remote)
 
 
-def _check_running(run: RunStatus) -> None:
+def check_lives(run: RunStatus) -> None:
+    """`UserError` where a run has ended, however it did."""
     if run.status == "vanished":
         raise UserError(f"{run.run}: is not running, it vanished; go on with: cellfree run --resume {run.folder}")
     if not run.lives:

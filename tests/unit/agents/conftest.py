@@ -134,5 +134,5 @@ def _lasting(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _timeless(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    injections = summary["downlink"].get("injection", [])
+    injections = summary.get("downlink", {}).get("injection", [])
     return [{key: value for key, value in each.items() if key != "seconds"} for each in injections]

@@ -14,7 +14,7 @@ UPLINK = {"bursts": 40, "snr_db": [0.0, 5.0], "services": [{"detector": "lmmse",
 
 def told(simulation: Simulation) -> RunStatus:
     """What is told at this moment; the thread that tells it every 0.4 s is not waited for."""
-    simulation._news._tell()
+    simulation._news.tell()
     return run_status(simulation.folder)
 
 
