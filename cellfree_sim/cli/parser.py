@@ -6,7 +6,19 @@ import re
 from typing import TYPE_CHECKING, NoReturn
 
 from cellfree_sim import __version__
-from cellfree_sim.cli import completion, detectors, doctor, live, policies, results, running, scenarios, studies, train
+from cellfree_sim.cli import (
+    completion,
+    detectors,
+    doctor,
+    exports,
+    live,
+    policies,
+    results,
+    running,
+    scenarios,
+    studies,
+    train,
+)
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
 from cellfree_sim.cli.terminal import flat
 from cellfree_sim.errors import UserError
@@ -23,6 +35,7 @@ examples:
   cellfree scenarios list                  what there is to start from
   cellfree scenarios show quickstart       every key and its default
   cellfree report runs/quickstart-20250101T120000Z --open
+  cellfree trace runs/quickstart-20250101T120000Z    every frame on simulated time, for Perfetto
   cellfree reproduce cmtssl/fig6a          a figure of a paper, with a verdict on its claims
   cellfree train detectors/epnet-receive   a learned detector of the uplink
 
@@ -55,6 +68,7 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
     running.add_to(commands)
     live.add_to(commands)
     results.add_to(commands)
+    exports.add_to(commands)
     studies.add_to(commands)
     train.add_to(commands)
     below = {

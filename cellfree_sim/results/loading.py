@@ -115,7 +115,7 @@ class Runs(Sequence[RunData]):
         """One row per event; see `RunData.events`."""
         import pandas as pd
 
-        return self._stacked([pd.DataFrame(run.events) for run in self])
+        return self._stacked([pd.DataFrame(run.events).convert_dtypes() for run in self])
 
     def _rows(self, tables: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         import pandas as pd

@@ -88,6 +88,8 @@ UPLINK: Columns = {
 }
 RATES: Columns = {"algorithm": "string", "realisation": "int64", "user": "int64", "rate": "float64"}
 
+BATCH_ROWS = 16_384  # that are read at a time
+
 NEUTRAL: dict[str, Any] = {"string": "", "int64": 0, "float64": float("nan")}
 
 
@@ -255,6 +257,36 @@ def read_table(path: Path, columns: Columns) -> pd.DataFrame:
         raise RunFolderError(f"{path}: is damaged, it lacks {error.args[0]}") from error
     except (pa.ArrowException, OSError) as error:
         raise RunFolderError(f"{path}: is damaged: {' '.join(str(error).split())}") from error
+
+
+def read_batches(path: Path, columns: Columns) -> Iterator[pd.DataFrame]:
+    """As `read_table`, in parts of some thousand rows, so that memory stays bounded however long the table is.
+
+    Raises:
+        RunFolderError: the file is damaged, or is another table.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = _schema(columns)
+    try:
+        if partial_path(path).exists():
+            batches = _whole_batches(partial_path(path))
+        elif path.exists():
+            batches = pq.ParquetFile(path).iter_batches(BATCH_ROWS)
+        else:
+            return
+        for batch in batches:
+            yield pa.Table.from_batches([batch]).select(list(columns)).cast(schema).to_pandas()
+    except KeyError as error:
+        raise RunFolderError(f"{path}: is damaged, it lacks {error.args[0]}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise RunFolderError(f"{path}: is damaged: {' '.join(str(error).split())}") from error
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, each as a mapping of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def write_table(path: Path, columns: Columns, values: Mapping[str, Sequence[Any]]) -> None:
