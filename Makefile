@@ -5,13 +5,19 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint format policies detectors bench clean
+.PHONY: demo test docs docs-links lint format policies detectors bench clean
 
 demo: .venv/.ready ## set up, then train the quickstart network and write its report
 	$(BIN)/cellfree run scenarios/quickstart.yaml
 
 test: .venv/.ready ## set up, then run all tests; `make test JOBS=1 ARGS=tests/unit/uplink` for some, in one process
 	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+docs: .venv/.ready ## build the manual into build/docs; a warning, and a link that leads nowhere, is an error
+	$(BIN)/python -m sphinx -W -n --keep-going -b html docs build/docs
+
+docs-links: .venv/.ready ## whether the few links that leave the manual lead somewhere; needs the network
+	$(BIN)/python -m sphinx -W -n -b linkcheck docs build/docs-links
 
 lint: .venv/.ready ## format, lint, types and layers, changing nothing
 	$(BIN)/ruff format --check .
