@@ -5,13 +5,33 @@ JOBS ?= 2
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test docs docs-links lint format policies detectors bench clean
+# "required": without a browser `make test` fails; else it leaves out the tests that need one, and says so.
+BROWSER ?= wanted
+find_browser = for name in chromium chromium-browser google-chrome google-chrome-stable; do command -v $$name && break; done
+
+.PHONY: demo test browser docs docs-links lint format policies detectors bench clean
 
 demo: .venv/.ready ## set up, then train the quickstart network and write its report
 	$(BIN)/cellfree run scenarios/quickstart.yaml
 
-test: .venv/.ready ## set up, then run all tests; `make test JOBS=1 ARGS=tests/unit/uplink` for some, in one process
-	$(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+test: .venv/.ready browser ## set up, then run all tests; `make test JOBS=1 ARGS=tests/unit/uplink` for some, in one process
+	@marked=; \
+	if test -z "$$($(find_browser))"; then \
+	  echo "==== NO BROWSER: tests of the live page (tests/browser, tests/cluster/test_web_run.py)" \
+	    "cannot run; mend it with: apt-get install chromium" >&2; \
+	  test $(BROWSER) != required || exit 1; \
+	  echo "==== they are LEFT OUT of this run" >&2; \
+	  marked="-m not(browser)"; \
+	fi; \
+	$(BIN)/python -m pytest --numprocesses $(JOBS) $$marked $(ARGS)
+
+browser: ## the Chromium that tests need: the one on PATH, else Debian's where this user may install it
+	@if test -z "$$($(find_browser))" && command -v apt-get >/dev/null; then \
+	  become=; test "$$(id -u)" = 0 || become="sudo -n"; \
+	  if $$become true 2>/dev/null; then \
+	    $$become apt-get update -qq && $$become env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium; \
+	  fi; \
+	fi || true
 
 docs: .venv/.ready ## build the manual into build/docs; a warning, and a link that leads nowhere, is an error
 	$(BIN)/python -m sphinx -W -n --keep-going -b html docs build/docs

@@ -52,6 +52,15 @@ def events_table(run: RunData) -> Table | None:
     return Table("Events", ["step", "what", "station, link or service", "consequence"], rows, note, layout="words")
 
 
+def in_words(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    """What happened, to which station, link or service, and what it led to; while a run goes on, too.
+
+    >>> in_words({"event": "cut_link", "at_step": 3, "link": ["mbs", "sbs-1"], "isolated": ["sbs-1"]})
+    ('link cut', 'mbs–sbs-1', 'isolated, taking no part: sbs-1')
+    """
+    return _what(event), _where(event), _outcome(event, {})
+
+
 def injections_table(run: RunData) -> Table | None:
     """The stations that were injected, whose models they took over, and what they brought; None without any."""
     if not run.injections:
