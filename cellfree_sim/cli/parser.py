@@ -17,6 +17,7 @@ from cellfree_sim.cli import (
     running,
     scenarios,
     studies,
+    sweep,
     train,
 )
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
@@ -70,6 +71,7 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
     results.add_to(commands)
     exports.add_to(commands)
     studies.add_to(commands)
+    sweep.add_to(commands)
     train.add_to(commands)
     below = {
         "detectors": detectors.add_to(commands),

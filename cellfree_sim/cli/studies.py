@@ -1,4 +1,4 @@
-"""``cellfree reproduce`` and ``cellfree sweep``: many runs with one question."""
+"""``cellfree reproduce``: tables and figures of papers, with verdicts; and what it shares with ``cellfree sweep``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 import sys
 import textwrap
 from contextlib import redirect_stdout
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.cli.commands import Commands, add_json, check_choice
 from cellfree_sim.cli.running import ended_like_ctrl_c
-from cellfree_sim.cli.scenarios import add_set, note
+from cellfree_sim.cli.scenarios import add_set
 from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table
 from cellfree_sim.errors import UserError
 from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
@@ -42,17 +41,6 @@ was when it is started again. The content is the scenario, the files it names an
 changes of the code, delete DIR/points. Figure, table and verdicts go to DIR/<study>/<scale>; those with --seeds or
 --set take the place of others, and --list says so. The table of verdicts is on stdout, progress is on stderr.
 """
-_SWEEP_EPILOG = """\
-example:
-  cellfree sweep my-sweep.yaml --seeds 1,2,3
-
-The scenario's key sweep says what is varied:
-  sweep:
-    cases: {dense: {downlink.policy: dense}, set: {downlink.policy: set}}
-    grid: {network.sbs.count: [2, 3, 4]}
-    seeds: [1, 2]
-    quick: {set: {downlink.epochs: 5}, seeds: [1]}
-"""
 
 
 def add_to(commands: Commands) -> None:
@@ -61,14 +49,11 @@ def add_to(commands: Commands) -> None:
     reproduce.add_argument("studies", metavar="STUDY", nargs="*", help="such as cmtssl/fig6a; all for all")
     reproduce.add_argument("--list", action="store_true", help="list all studies with their last verdicts")
     add_json(reproduce)
-    _add_options(reproduce, "quick")
-
-    sweep = commands.add("sweep", _sweep, "run a scenario with a sweep, write one table", _SWEEP_EPILOG)
-    sweep.add_argument("scenario", metavar="SCENARIO", help="a YAML file with a sweep, or the name of a shipped one")
-    _add_options(sweep, "full")
+    add_options(reproduce, "quick")
 
 
-def _add_options(parser: argparse.ArgumentParser, scale: str) -> None:
+def add_options(parser: argparse.ArgumentParser, scale: str) -> None:
+    """The options of commands that run many points; `scale` is the default."""
     parser.add_argument("--scale", metavar="|".join(SCALES), default=scale, help=f"how much is run (default {scale})")
     parser.add_argument("--out", metavar="DIR", default=DEFAULT_OUT, help=f"where it goes (default {DEFAULT_OUT})")
     parser.add_argument(
@@ -94,7 +79,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         raise UserError("reproduce: STUDY is missing; allowed: all, or names from 'cellfree reproduce --list'")
     if "all" in arguments.studies and len(arguments.studies) > 1:
         raise UserError("reproduce: all stands alone; leave out the other names, or all")
-    options = _options(arguments)
+    options = options_of(arguments)
     chosen = list_studies() if arguments.studies == ["all"] else [find_study(name) for name in arguments.studies]
     found: list[dict[str, Any]] = []
     status = DONE
@@ -109,7 +94,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
                 found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
             else:
                 show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
-            if not _any_done(made.results):
+            if not any_done(made.results):
                 status = FAILED
     finally:  # a later study may fail
         if found:
@@ -117,45 +102,13 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     return status
 
 
-def _sweep(arguments: argparse.Namespace) -> int:
-    from cellfree_sim.scenario import find_scenario, read_scenario
-    from cellfree_sim.studies.reproduce import failures_of, run_sweep, study_folder
-
-    path = find_scenario(arguments.scenario)
-    source = replace(read_scenario(path), announce=note)
-    if not {"sweep", "link"} & set(source.root.value):
-        raise UserError(f"{flat(str(path))}: has no sweep; run it with: cellfree run {flat(arguments.scenario)}")
-    options = _options(arguments)
-    with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
-        results = run_sweep(source, path.stem, **options)
-    folder = study_folder(options["out"], path.stem, arguments.scale)
-    failed = _not_done(failures_of(results))
-    if results.ended[0].point.scenario.link is not None:
-        return _link(results, folder, path.stem, failed)
-    show("\n".join([_means(results), *failed, "", f"table   {folder / 'table.csv'}"]))
-    return DONE if _any_done(results) else FAILED
-
-
-def _link(results: Results, folder: Path, name: str, failed: Sequence[str]) -> int:
-    """What was measured at single links: a table, and the figure beside it."""
-    from cellfree_sim.results.figures import style
-    from cellfree_sim.studies import links
-
-    files = [["table", str(folder / "table.csv")]]
-    if _any_done(results):
-        with style.journal():
-            files.insert(0, ["figure", str(style.save(links.draw(results), folder, name))])
-    for text in links.notes(results):
-        complain(flat(text), kind="note: ")
-    show("\n".join([table(links.rows(results)), *failed, "", table(files)]))
-    return DONE if _any_done(results) else FAILED
-
-
-def _any_done(results: Results) -> bool:
+def any_done(results: Results) -> bool:
+    """Whether at least one point is done."""
     return any(each.outcome.status == "done" for each in results.ended)
 
 
-def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+def options_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `add_options` was given, checked, as `run_sweep` takes it."""
     from cellfree_sim.scenario import parse_assignments
 
     check_choice("--scale", arguments.scale, SCALES)
@@ -244,37 +197,17 @@ def verdict_text(name: str, title: str, made: Reproduction) -> str:
         lines += [f"    {number}" for number in shown]
         if len(shown) < len(verdict.numbers):
             lines.append(f"    and {len(verdict.numbers) - len(shown)} more, in verdict.json")
-    lines += _not_done(made.failures)
+    lines += not_done(made.failures)
     return "\n".join([*lines, "", table([["figure", str(made.figure)], ["table", str(made.folder / "table.csv")]])])
 
 
-def _not_done(failures: Sequence[str]) -> list[str]:
+def not_done(failures: Sequence[str]) -> list[str]:
+    """Lines that tell of points that are not done; none where there is nothing to tell."""
     from cellfree_sim.results.formats import count
 
     if not failures:
         return []
     return ["", f"{count(len(failures), 'point')} not done:", *(f"  {flat(each)}" for each in failures)]
-
-
-def _means(results: Results) -> str:
-    """Means over seeds of each line at each place."""
-    from cellfree_sim.results.formats import mean_and_error, percent
-    from cellfree_sim.scenario.sweep import short_name
-
-    keys = list(results.places[0])
-    head = ["case", *(short_name(key) for key in keys), "algorithm", "sum rate, bit/s/Hz", "users meeting r_min"]
-    rows = [head]
-    for case in results.cases:
-        for place in results.places:
-            here = [each for each in results.ended if each.point.case == case and each.point.at == place]
-            names = {name for each in here for name in each.rates}
-            learned = {each.learned for each in here}
-            for name in sorted(names | learned, key=lambda name: (name not in learned, name)):
-                line = f"{case}/{name}"  # where there are no cases, just the name
-                rate, share = results.sum_rate(line, place), results.satisfied(line, place)
-                values = [str(place[key]) for key in keys]
-                rows.append([case, *values, name, mean_and_error(rate.value, rate.error), percent(share.value)])
-    return table(rows)
 
 
 def _list(arguments: argparse.Namespace) -> int:

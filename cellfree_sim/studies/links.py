@@ -1,4 +1,4 @@
-"""Links of scenarios that belong to no study: measured, as a table and a figure.
+"""Links of scenarios that belong to no study: measured, as a table.
 
 `cellfree sweep` on a scenario with a `link` measures what stands there at each of its points, whichever its family.
 """
@@ -9,31 +9,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from cellfree_sim.errors import UserError
-from cellfree_sim.results.figures import style
-from cellfree_sim.studies.noma_plots import BROWN
-from cellfree_sim.studies.plots import DASHED, DOTTED, SOLID, Look, legend_below
-from cellfree_sim.studies.verdicts import ERRORS
+from cellfree_sim.studies.sweeps.measured import RATES, primary_rate
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from cellfree_sim.scenario.schema import Scenario
     from cellfree_sim.studies.results import Results
-
-FEW = 3.0  # standard errors below which a rate is not drawn
-RATES = {
-    "ser": "symbol or state error rate",
-    "ber": "bit error rate",
-    "ber_missed": "bit error rate with misses",
-    "bler": "message error rate",
-    "missed": "missed",
-    "false_alarms": "false alarms",
-    "data": "wrong data",
-}
-_COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE, style.SKY, style.BLACK, BROWN)
-_MARKERS = "os^dvpP*"
-_DASHES: tuple[Any, ...] = (SOLID, DASHED, DOTTED)
 
 
 def evaluate(scenario: Scenario) -> list[dict[str, Any]]:
@@ -50,11 +32,6 @@ def evaluate(scenario: Scenario) -> list[dict[str, Any]]:
     return by_family[scenario.link.family](scenario)
 
 
-def primary(results: Results) -> str:
-    """The rate that counts: that of the link, or symbol errors."""
-    return str(getattr(results.ended[0].point.scenario.link, "rate", "ser"))
-
-
 def rows(results: Results) -> list[list[str]]:
     """A table for people: means over seeds, each rate with its standard error, and what could not be measured."""
     from cellfree_sim.scenario.sweep import short_name
@@ -64,11 +41,11 @@ def rows(results: Results) -> list[list[str]]:
     if "snr_db" not in table:
         return [["nothing was measured"]]
     measured = table[table["snr_db"].notna()]
-    wanted = [primary(results), *(rate for rate in RATES if rate != primary(results))]
+    wanted = [primary_rate(results), *(rate for rate in RATES if rate != primary_rate(results))]
     found = [rate for rate in wanted if rate in measured]
     columns = [str(column) for column in measured]
     found += [name for name in columns if name.startswith("bler_") and not name.endswith("_error") and " " not in name]
-    found = [rate for rate in found if rate == primary(results) or measured[rate].fillna(0.0).any()]
+    found = [rate for rate in found if rate == primary_rate(results) or measured[rate].fillna(0.0).any()]
     head = ["case", *(short_name(key) for key in keys), "SNR, dB", "scheme", "frames", *found]
     lines = [head]
     for values, group in measured.groupby(["case", *keys, "snr_db", "algorithm"], sort=False):
@@ -101,71 +78,3 @@ def _with_error(values: pd.Series[float], errors: pd.Series[float]) -> str:
     if len(values) > 1:
         error = max(error, float(values.std(ddof=1)) / math.sqrt(len(values)))
     return f"{mean:.3g} ± {error:.1g}" if math.isfinite(mean) else "-"
-
-
-def draw(results: Results) -> Figure:
-    """The rate that counts against the SNR, one panel for each case; one point for each detector without an SNR."""
-    rate = primary(results)
-    table = results.table
-    measured = table[table["snr_db"].notna()]
-    if _without_snr(results):
-        return _bars(measured, rate)
-    cases = list(dict.fromkeys(measured["case"]))
-    columns = min(len(cases), 3)
-    lines = -(-len(cases) // columns)
-    names = list(dict.fromkeys(measured["algorithm"]))
-    looks = {
-        name: Look(str(name), _COLOURS[index % 8], _DASHES[index // 8 % 3], _MARKERS[index % 8])
-        for index, name in enumerate(names)
-    }
-    width = style.COLUMN_IN if columns == 1 else style.PAGE_IN
-    figure, grid = style.new_figure(width, 0.6 + 2.6 * lines, lines, columns, sharey=True, squeeze=False)
-    for index, (axes, case) in enumerate(zip(grid.flat, cases, strict=False)):
-        for name, look in looks.items():
-            _line(axes, measured[(measured["case"] == case) & (measured["algorithm"] == name)], rate, look)
-        axes.set_yscale("log")
-        axes.grid(which="major")
-        axes.set_xlabel("SNR (dB)")
-        if case:
-            style.panel_letter(axes, "abcdefghi"[index], str(case))
-        if index % columns == 0:
-            axes.set_ylabel(RATES[rate])
-    for axes in list(grid.flat)[len(cases) :]:
-        axes.set_visible(False)
-    most = max(grid.flat, key=lambda axes: len(axes.get_legend_handles_labels()[1]))
-    legend_below(figure, most, columns=2 if columns == 1 else 3, also=grid.flat)
-    return figure
-
-
-def _bars(measured: pd.DataFrame, rate: str) -> Figure:
-    """One bar for each detector and case: means over seeds and places."""
-    labels = measured["case"].where(measured["case"] == "", measured["case"] + ", ") + measured["algorithm"]
-    by = measured.assign(label=labels).groupby("label", sort=False)
-    mean = by[rate].mean()
-    error = by[f"{rate}_error"].apply(lambda errors: math.sqrt(float((errors**2).sum())) / len(errors))
-    figure, axes = style.new_figure(style.COLUMN_IN, 0.8 + 0.28 * len(mean))
-    places = range(len(mean))
-    axes.errorbar(mean, places, xerr=ERRORS * error, fmt="o", color=style.BLUE, capsize=2, markersize=4)
-    if "activity" in measured:
-        axes.axvline(measured["activity"].mean(), color=style.BLACK, linestyle=DOTTED, linewidth=0.8)
-        axes.set_title("dotted: nobody is found")
-    axes.set_yticks(places, list(mean.index))
-    axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.grid(which="major", axis="x")
-    axes.set_xlabel(f"{RATES[rate]} (bars: two standard errors)")
-    return figure
-
-
-def _line(axes: Any, rows: pd.DataFrame, rate: str, look: Look) -> None:
-    """Means over seeds and places, with bars of two standard errors."""
-    if not len(rows):
-        return
-    by = rows.groupby("snr_db")
-    mean = by[rate].mean()
-    error = by[f"{rate}_error"].apply(lambda errors: math.sqrt(float((errors**2).sum())) / len(errors))
-    kept = mean[mean > FEW * error].index
-    if len(kept):
-        low = (ERRORS * error[kept]).clip(upper=0.9 * mean[kept])
-        bars = [low, ERRORS * error[kept]]
-        axes.errorbar(kept, mean[kept], yerr=bars, capsize=1.8, elinewidth=0.7, **look.points)

@@ -21,8 +21,9 @@ from cellfree_sim.results.files import json_safe, read_json, write_atomically, w
 from cellfree_sim.scenario import expand, find_scenario, read_scenario
 from cellfree_sim.scenario.document import Node
 from cellfree_sim.scenario.sweep import own_seeds
+from cellfree_sim.studies.points import Outcome
 from cellfree_sim.studies.results import Results
-from cellfree_sim.studies.runner import Note, Tell, run_tasks, tasks_of
+from cellfree_sim.studies.runner import Note, Task, Tell, run_tasks, tasks_of
 from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
 
 if TYPE_CHECKING:
@@ -91,20 +92,49 @@ def run_sweep(
 
     Raises:
         UserError: the scenario, a point, the folder or the cluster cannot be used.
-        KeyboardInterrupt: interrupted; calling this again goes on.
+        SweepInterrupt: interrupted; calling this again goes on.
     """
-    points = checked_points(source, quick=scale == "quick", seeds=seeds, overrides=overrides)
+    tasks = plan_sweep(source, scale=scale, out=out, seeds=seeds, overrides=overrides, study=study)
     folder = study_folder(out, name, scale)
     _make_folder(folder)
     _make_folder(out / POINTS)
+    columns = study.columns if study else None
+    try:
+        outcomes = run_tasks(tasks, address=address, tell=tell, note=note)
+    except KeyboardInterrupt as interrupt:
+        so_far = [Outcome.read(task.folder) or Outcome("interrupted", "interrupted") for task in tasks]
+        results = Results(name, scale, tasks, so_far, columns)
+        write_tables(results.table, folder)
+        done = sum(outcome.settled for outcome in so_far)
+        raise SweepInterrupt(f"{done} of {len(tasks)} points are done; {interrupt}", results) from None
+    results = Results(name, scale, tasks, outcomes, columns)
+    write_tables(results.table, folder)
+    return results
+
+
+def plan_sweep(
+    source: ScenarioSource,
+    *,
+    scale: str = "quick",
+    out: Path = Path(DEFAULT_OUT),
+    seeds: Sequence[int] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    study: Study | None = None,
+) -> list[Task]:
+    """The points that `run_sweep` would run, checked, each with its folder; nothing is run or written."""
+    points = checked_points(source, quick=scale == "quick", seeds=seeds, overrides=overrides)
     evaluate = study.evaluate if study else None
     if study is None and points[0].scenario.link is not None:
         from cellfree_sim.studies.links import evaluate
-    tasks = tasks_of(points, out / POINTS, evaluate)
-    outcomes = run_tasks(tasks, address=address, tell=tell, note=note)
-    results = Results(name, scale, tasks, outcomes, study.columns if study else None)
-    write_tables(results.table, folder)
-    return results
+    return tasks_of(points, out / POINTS, evaluate)
+
+
+class SweepInterrupt(KeyboardInterrupt):
+    """A sweep was interrupted; `results` are those of the points that are done, and the table of them is written."""
+
+    def __init__(self, text: str, results: Results) -> None:
+        super().__init__(text)
+        self.results = results
 
 
 def _make_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from cellfree_sim.results.uplink import ServiceRecord
     from cellfree_sim.scenario.sweep import Point
     from cellfree_sim.studies.runner import Task
 
@@ -69,6 +70,16 @@ class Ended:
             table = rows.pivot(index="realisation", columns="user", values="rate")
             found[str(name)] = table.to_numpy(float)
         return found
+
+    @cached_property
+    def services(self) -> list[ServiceRecord]:
+        """What the edge services of its uplink did; none where it has no uplink, or is not done."""
+        from cellfree_sim.results.analysis import load_run
+        from cellfree_sim.results.uplink import service_records
+
+        if self.outcome.status != "done" or self.outcome.rows or self.point.scenario.uplink is None:
+            return []
+        return service_records(load_run(self.folder))
 
     @property
     def learned(self) -> str:
@@ -232,7 +243,7 @@ def _rows(each: Ended, columns: Callable[[Ended], dict[str, Any]] | None) -> lis
         return [{**head, "algorithm": each.learned, "learned": True, **tail}]
     learned = each.learned
     minimum = point.scenario.network.users.min_rate_bps_hz
-    return [
+    downlink = [
         {
             **head,
             "algorithm": name,
@@ -244,6 +255,7 @@ def _rows(each: Ended, columns: Callable[[Ended], dict[str, Any]] | None) -> lis
         }
         for name, rates in each.rates.items()
     ]
+    return downlink + [{**head, **row, **tail} for record in each.services for row in _of_service(record)]
 
 
 def _of_rates(rates: NDArray[np.float64], minimum: float, learned: NDArray[np.float64]) -> dict[str, Any]:
@@ -253,9 +265,28 @@ def _of_rates(rates: NDArray[np.float64], minimum: float, learned: NDArray[np.fl
         "sum_rate": float(sums.mean()),
         "sum_rate_error": _error(sums),
         "min_rate_satisfied": float((rates >= minimum).mean()),
+        "min_rate_satisfied_error": _error((rates >= minimum).mean(1)),
         "learned_minus_it": float(gap.mean()),
         "learned_minus_it_error": _error(gap),
     }
+
+
+def _of_service(record: ServiceRecord) -> Iterator[dict[str, Any]]:
+    """One row for each SNR; errors are those of the 95 % intervals."""
+    for index, snr_db in enumerate(record.snr_db):
+        rates: dict[str, float] = {}
+        for metric, found in record.rates.items():
+            rates[metric], rates[f"{metric}_error"] = found[index].value, (found[index].high - found[index].low) / 4
+            rates[f"{metric}_high"] = found[index].high
+        yield {
+            "algorithm": record.name,
+            "learned": False,
+            "snr_db": snr_db,
+            **rates,
+            "bytes_per_slot": record.bytes_per_slot,
+            "latency_p50_s": record.latency_p50_s,
+            "latency_p99_s": record.latency_p99_s,
+        }
 
 
 def _of_run(summary: Mapping[str, Any]) -> dict[str, Any]:
