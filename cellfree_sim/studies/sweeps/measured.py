@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cellfree_sim.studies.results import Results
 
 SNR = "snr_db"
+OF_NETWORKS = ("sum_rate", "min_rate_satisfied", "training_bytes")  # of networks that learn, and their references
 RATES = {  # error rates of links and services, the first one that is there counts
     "ser": "symbol error rate",
     "ber": "bit error rate",
@@ -93,10 +94,10 @@ def means(results: Results, metric: Metric) -> pd.DataFrame:
     if metric.column not in table:
         return pd.DataFrame(columns=["case", *keys, "algorithm", "label", "mean", "error", "high", "seeds"])
     here = table[table[metric.column].notna()]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for place, group in here.groupby(["case", *keys, "algorithm"], sort=False, dropna=False):
         values = group[metric.column] * metric.times
-        row = dict(zip(["case", *keys, "algorithm"], place, strict=True))
+        row: dict[str, Any] = dict(zip(["case", *keys, "algorithm"], place, strict=True))
         high = group[f"{metric.column}_high"] * metric.times if f"{metric.column}_high" in group else None
         none = metric.log and not values.any() and high is not None
         row |= {"learned": bool(group["learned"].any()), "seeds": group["seed"].nunique()}
@@ -105,16 +106,12 @@ def means(results: Results, metric: Metric) -> pd.DataFrame:
         rows.append(row)
     alone = unchanged_references(results)
     kinds = {(str(row["case"]), bool(row["learned"]), str(row["algorithm"])) for row in rows}
-    alike = Counter((case, learned) for case, learned, name in kinds if name not in alone)
+    algorithms = Counter(case for case, _, name in kinds if name not in alone)
+    trained = Counter(case for case, learned, _ in kinds if learned and metric.column in OF_NETWORKS)
     for row in rows:
-        row["label"] = _label(
-            row, alone, alike[row["case"], row["learned"]] > 1 or (not row["learned"] and _trains(kinds))
-        )
+        only = row["learned"] and trained[str(row["case"])] == 1
+        row["label"] = _label(row, alone, several=algorithms[str(row["case"])] > 1 and not only)
     return pd.DataFrame(rows).drop_duplicates(["label", *keys]).reset_index(drop=True)
-
-
-def _trains(kinds: Collection[tuple[str, bool, str]]) -> bool:
-    return any(learned for _, learned, _ in kinds)
 
 
 def _error(group: pd.DataFrame, metric: Metric) -> float:
@@ -129,8 +126,8 @@ def _error(group: pd.DataFrame, metric: Metric) -> float:
     return metric.times * max(found, default=math.nan)
 
 
-def _label(row: Mapping[str, Any], alone: Collection[str], several: bool) -> str:
-    """What a line is called: by its case, its algorithm, or both. `several`: the case has more algorithms like it."""
+def _label(row: Mapping[str, Any], alone: Collection[str], *, several: bool) -> str:
+    """What a line is called: by its case, its algorithm, or, where the case has `several` algorithms, by both."""
     name, case = algorithm_label(str(row["algorithm"])), str(row["case"])
     if not case or row["algorithm"] in alone:
         return name
