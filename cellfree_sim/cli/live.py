@@ -1,4 +1,4 @@
-"""``cellfree inject``, ``remove``, ``status`` and ``stop``: running networks, changed and looked at from outside."""
+"""Running networks from outside: ``cellfree inject``, ``remove``, ``status``, ``pause``, ``continue`` and ``stop``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 TRANSFERS = ("nearest", "farthest", "random", "none")
 AFTERWARDS = ("fine-tune", "execute")
-SHOWN_STATIONS = ("name", "status", "node", "device", "cpus", "gpus", "pid")
+_WHICH = "its folder or name (default: the one that is running)"
+SHOWN_STATIONS = ("name", "status", "step", "sum_rate", "load", "node", "device", "cpus", "gpus", "pid")
+_HEADS = {"name": "station", "sum_rate": "rate, bit/s/Hz"}
 
 _INJECT_EPILOG = """\
 examples:
@@ -49,6 +51,21 @@ examples:
   cellfree status --address 10.0.0.5:6379 --json             the runs on a cluster, from any machine
 
 A run that vanished (its process was killed) goes on with: cellfree run --resume DIR
+"""
+_PAUSE_EPILOG = """\
+examples:
+  cellfree pause
+  cellfree pause quickstart-20250101T120000Z
+
+It returns when the run holds: nothing is computed, and its state is saved. Stations can join and leave meanwhile.
+Go on with: cellfree continue
+"""
+_CONTINUE_EPILOG = """\
+examples:
+  cellfree continue
+  cellfree continue quickstart-20250101T120000Z
+
+What was interrupted or killed goes on with: cellfree run --resume DIR
 """
 _STOP_EPILOG = """\
 examples:
@@ -84,8 +101,16 @@ def add_to(commands: Commands) -> None:
     _add_address(status)
     add_json(status)
 
+    for name, handler, help_text, epilog in (
+        ("pause", _pause, "hold a run at the next round boundary", _PAUSE_EPILOG),
+        ("continue", _continue, "let a run go on that is paused", _CONTINUE_EPILOG),
+    ):
+        command = commands.add(name, handler, help_text, epilog)
+        command.add_argument("run", metavar="RUN", nargs="?", help=_WHICH)
+        _add_address(command)
+
     stop = commands.add("stop", _stop, "end a run at the next round boundary, as Ctrl-C would", _STOP_EPILOG)
-    stop.add_argument("run", metavar="RUN", nargs="?", help="its folder or name (default: the one that is running)")
+    stop.add_argument("run", metavar="RUN", nargs="?", help=_WHICH)
     _add_address(stop)
 
 
@@ -139,7 +164,7 @@ def azimuth(text: str) -> float:
 
 
 def _add_which(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--run", metavar="NAME", help="its folder or name (default: the one that is running)")
+    parser.add_argument("--run", metavar="NAME", help=_WHICH)
     _add_address(parser)
 
 
@@ -242,8 +267,16 @@ def _details(run: RunStatus) -> list[str]:
     found = []
     if run.stations:
         keys = [key for key in SHOWN_STATIONS if any(station.get(key) not in (None, "") for station in run.stations)]
-        rows = [["" if station.get(key) is None else str(station[key]) for key in keys] for station in run.stations]
-        found.append(table([[{"name": "station"}.get(key, key) for key in keys], *rows]))
+        rows = [[_cell(key, station.get(key)) for key in keys] for station in run.stations]
+        found.append(table([[_HEADS.get(key, key) for key in keys], *rows]))
+    if run.links:
+        rows = [["link", "", "MB", "MB/s", "longest wait, ms", "used"]]
+        for each in run.links:
+            state = "" if each["up"] else "cut"
+            flow, wait = f"{each['bytes_per_s'] / 1e6:.2f}", f"{1e3 * each['queue_s']:.3g}"
+            used = _cell("load", each["utilisation"])
+            rows.append([f"{each['a']}-{each['b']}", state, f"{each['bytes'] / 1e6:.1f}", flow, wait, used])
+        found.append(table([row if any(each[1] for each in rows) else [row[0], *row[2:]] for row in rows]))
     if run.services:
         rows = [["service", "SER so far", "latency of the last burst, ms"]]
         for each in run.services:
@@ -252,11 +285,24 @@ def _details(run: RunStatus) -> list[str]:
             rows.append([str(each["name"]), *shown])
         found.append(table(rows))
     if run.events:
-        found.append(table([["after step", "event", ""], *(_event(event) for event in run.events)]))
+        found.append(table([["after step", "event", ""], *(event_row(event) for event in run.events)]))
     return found
 
 
-def _event(event: Mapping[str, Any]) -> list[str]:
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if key == "load":
+        return f"{100 * value:.0f} %"
+    return f"{value:.2f}" if key == "sum_rate" else str(value)
+
+
+def event_row(event: Mapping[str, Any]) -> list[str]:
+    """After which step, what, and the details of an event.
+
+    >>> event_row({"event": "inject_sbs", "at_step": 27, "station": "sbs-3", "donor": "sbs-1"})
+    ['27', 'inject_sbs', 'station sbs-3, donor sbs-1']
+    """
     details = [f"{key} {_plain(value)}" for key, value in event.items() if key not in ("event", "at_step")]
     return [str(event.get("at_step", "")), str(event.get("event", "")), ", ".join(details)]
 
@@ -265,6 +311,19 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(_plain(each) for each in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _pause(arguments: argparse.Namespace) -> int:
+    record = _order(arguments, {"command": "pause"})
+    hint = "go on with: cellfree continue" + (f" {flat(arguments.run)}" if arguments.run else "")
+    show(f"paused after step {record['at_step']}; {hint}" if record["paused"] else "goes on: another command said so")
+    return DONE
+
+
+def _continue(arguments: argparse.Namespace) -> int:
+    record = _order(arguments, {"command": "continue"})
+    show(f"goes on after step {record['at_step']}")
+    return DONE
 
 
 def _stop(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from cellfree_sim.cli import (
 )
 from cellfree_sim.cli.commands import STYLE, Commands, Parser, check_choice
 from cellfree_sim.cli.terminal import flat
+from cellfree_sim.cli.watch import command as watch
 from cellfree_sim.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _DESCRIPTION = "Simulate a cell-free radio network with mobile edge computing; e
 _EPILOG = """\
 examples:
   cellfree run quickstart                  train the shipped scenario, write its report
+  cellfree watch                           look at the run that is going on, and act on it
   cellfree inject --position 75,75         add a station to the network that is running
   cellfree scenarios list                  what there is to start from
   cellfree scenarios show quickstart       every key and its default
@@ -68,6 +70,7 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
     commands = Commands(parser, "command")
     running.add_to(commands)
     live.add_to(commands)
+    watch.add_to(commands)
     results.add_to(commands)
     exports.add_to(commands)
     studies.add_to(commands)

@@ -30,8 +30,19 @@ from cellfree_sim.scenario import dump_scenario, events, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
-COMMANDS = ["run", "inject", "remove", "status", "stop", "report", "bench", "export", "trace", "reproduce", "sweep"]
-COMMANDS += ["train", "detectors", "policies", "scenarios", "doctor", "completion"]
+COMMANDS = ["run", "inject", "remove", "status", "pause", "continue", "stop", "watch", "report", "bench"]
+COMMANDS += [
+    "export",
+    "trace",
+    "reproduce",
+    "sweep",
+    "train",
+    "detectors",
+    "policies",
+    "scenarios",
+    "doctor",
+    "completion",
+]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
