@@ -6,20 +6,28 @@ import json
 import math
 import sys
 from contextlib import redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellfree_sim.cli.commands import Commands, add_json, check_choice
 from cellfree_sim.cli.terminal import DONE, complain, show, table, tables
+from cellfree_sim.errors import UserError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from cellfree_sim.results.analysis import RunData
 
 _REPORT_EPILOG = """\
-example:
-  cellfree report runs/quickstart-20250101T120000Z --open
+examples:
+  cellfree report runs/quickstart-20250101T120000Z --open    its report.html and figures, made again
+  cellfree report quickstart-20250101T120000Z                the same, by its name below ./runs
+  cellfree report runs/first runs/second runs/third          the first against the others: runs/comparison-<UTC stamp>
+  cellfree report runs/first runs/second --out comparison    in a folder of your own
+
+Runs that were tested on the same channels (one seed, one network) are compared realisation by realisation.
 """
 _BENCH_EPILOG = """\
 examples:
@@ -31,8 +39,13 @@ examples:
 
 def add_to(commands: Commands) -> None:
     """Add the commands."""
-    report = commands.add("report", _report, "rebuild the report and figures of a run folder", _REPORT_EPILOG)
-    report.add_argument("folder", metavar="DIR", help="the folder of a run")
+    report = commands.add("report", _report, "make the report of a run again, or compare several runs", _REPORT_EPILOG)
+    report.add_argument("runs", metavar="RUN", nargs="+", help="the folder of a run, or its name below ./runs")
+    report.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder of a comparison: new, empty, or an earlier comparison (default below ./runs)",
+    )
     report.add_argument("--open", action="store_true", help="show it in the web browser")
 
     bench = commands.add("bench", _bench, "measure speed, as ratios taken side by side", _BENCH_EPILOG)
@@ -94,9 +107,19 @@ def _services(run: RunData) -> str:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from cellfree_sim.results.report import build_report
+    from cellfree_sim.results.runs import find_run
 
-    path = build_report(Path(arguments.folder))
+    if arguments.out == "":
+        raise UserError("--out: found nothing; allowed: a new or empty folder")
+    if len(arguments.runs) == 1 and arguments.out is not None:
+        raise UserError("--out is for a comparison; allowed: two or more runs, or no --out")
+    folders = [Path(find_run(name).folder) for name in arguments.runs]
+    if len(folders) == 1:
+        from cellfree_sim.results.report import build_report
+
+        path = build_report(folders[0])
+    else:
+        path = _compare(folders, arguments.out)
     show(str(path))
     if arguments.open:
         import webbrowser
@@ -104,6 +127,17 @@ def _report(arguments: argparse.Namespace) -> int:
         if not webbrowser.open(path.absolute().as_uri()):
             complain("no web browser was found; open the file by hand", kind="note: ")
     return DONE
+
+
+def _compare(folders: Sequence[Path], out: str | None) -> Path:
+    """Report of several runs; what is to be known before comparing them goes to stderr, too."""
+    from cellfree_sim.results.analysis import RunData
+    from cellfree_sim.results.report_comparison import build_comparison, read_remarks
+
+    path = build_comparison([RunData(folder) for folder in folders], Path(out) if out else None, datetime.now(UTC))
+    for remark in read_remarks(path.parent):
+        complain(remark, kind="note: ")
+    return path
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -334,12 +334,15 @@ class Coordinator(CoordinatorRole):
         self, exchange: Round, loss: BatchLoss, *, compute_s: float = 0.0, queue_s: float = 0.0, transfer_s: float = 0.0
     ) -> None:
         min_rate = self._scenario.network.users.min_rate_bps_hz
+        sums = loss.rates.sum(1).double()
+        error = float(sums.std() / math.sqrt(len(sums))) if len(sums) > 1 else math.nan
         self._rows.append(
             {
                 "phase": exchange.phase,
                 "step": exchange.step,
                 "joint_loss": float(loss.joint.detach()),
                 "sum_rate": float(loss.rates.sum(1).mean()),
+                "sum_rate_error": error,
                 "min_rate_satisfied": float((loss.rates >= min_rate).double().mean()),
                 "power_violation": _power_violation(loss.power),
                 "simulated_s": self.now_s,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cellfree_sim.errors import RunFolderError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import networkx as nx
+    from numpy.typing import NDArray
 
 PURPOSES = ("training", "execution", "uplink", "measurement", "control")
 PURPOSE_OF_PHASE = {
@@ -36,6 +38,7 @@ PURPOSE_OF_PHASE = {
     "setup": "control",
     "control": "control",
 }
+CONFIDENCE_95 = 1.96  # of a normal mean, in standard errors
 TIME_PARTS = ("compute_s", "queue_s", "transfer_s")
 BOLTZMANN_J_PER_K = 1.380649e-23
 REFERENCE_TEMPERATURE_K = 290.0
@@ -211,6 +214,15 @@ def sum_rates(rates: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=order)
 
 
+def user_rates(rates: pd.DataFrame, algorithm: str) -> NDArray[np.float64]:
+    """Rates of one algorithm, [realisation, user], in the order of the table's numbers; realisations lacking a user are
+    left out.
+    """
+    own = rates[rates["algorithm"] == algorithm]
+    table = own.pivot_table(index="realisation", columns="user", values="rate").dropna()
+    return table.to_numpy(float)
+
+
 def outcomes(run: RunData) -> list[Outcome]:
     """One outcome per algorithm, the learned one first, then the others by falling sum rate."""
     if run.rates.empty:
@@ -230,6 +242,29 @@ def outcomes(run: RunData) -> list[Outcome]:
             Outcome(name, is_learned, len(own), mean, error, satisfied, float(gap.mean()), standard_error(gap))
         )
     return sorted(found, key=lambda outcome: (not outcome.learned, -outcome.sum_rate))
+
+
+def share_below(
+    values: NDArray[np.float64], at: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Shares of `values` [realisation, user] at or below each of `at`, with the ends of their 95 % intervals.
+
+    Realisations are independent; users of one are not, so that they count for as many as they vary like (Wilson's
+    interval with the effective number of samples).
+
+    >>> share, low, high = share_below(np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([1.0, 9.0]))
+    >>> share.tolist(), low.round(2).tolist(), high.round(2).tolist()
+    ([0.5, 1.0], [0.15, 0.51], [0.85, 1.0])
+    """
+    of_each = np.stack([(values <= place).mean(axis=1) for place in at], axis=1)  # realisation, place
+    share, count = of_each.mean(axis=0), len(values)
+    spread = of_each.var(axis=0) / count
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = np.where(spread > 0, share * (1 - share) / spread, count)
+    z2 = CONFIDENCE_95**2
+    middle = (share + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = CONFIDENCE_95 * np.sqrt(share * (1 - share) / effective + z2 / (4 * effective**2)) / (1 + z2 / effective)
+    return share, np.clip(middle - half, 0, 1), np.clip(middle + half, 0, 1)
 
 
 def standard_error(values: pd.Series) -> float:

@@ -56,6 +56,18 @@ def amount(megabytes: float) -> str:
     return f"{megabytes:.1f}" if megabytes >= 10 else f"{megabytes:.2f}" if megabytes >= 0.1 else f"{megabytes:.2g}"
 
 
+def byte_size(size: float) -> str:
+    """Bytes with three digits that count, in the unit that fits.
+
+    >>> byte_size(450), byte_size(1_234), byte_size(83_800_000), byte_size(1.2e9), byte_size(999_999)
+    ('450 B', '1.23 kB', '83.8 MB', '1.20 GB', '1.00 MB')
+    """
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= 0.9995 * factor:
+            return f"{size / factor:,.{0 if size >= 99.95 * factor else 1 if size >= 9.995 * factor else 2}f} {unit}"
+    return f"{size:.0f} B"
+
+
 def algorithm_label(algorithm: str) -> str:
     """Name of an algorithm as a paper prints it.
 

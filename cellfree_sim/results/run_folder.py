@@ -247,9 +247,14 @@ class RunFolder:
 
 def default_folder(scenario_name: str, now: datetime) -> Path:
     """Where a run goes that is not told: ``runs/<name>-<UTC stamp>``, with a number where that is taken."""
+    return free_folder(scenario_name, now)
+
+
+def free_folder(name: str, now: datetime) -> Path:
+    """``runs/<name>-<UTC stamp>``, with a number where that is taken."""
     if now.tzinfo is None:
         raise ValueError("the start of a run must have a time zone")
-    base = DEFAULT_PARENT / f"{scenario_name}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    base = DEFAULT_PARENT / f"{name}-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
     path, number = base, 2
     while path.exists():
         path, number = base.with_name(f"{base.name}-{number}"), number + 1

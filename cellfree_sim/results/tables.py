@@ -29,6 +29,7 @@ METRICS: Columns = {
     "step": "int64",
     "joint_loss": "float64",
     "sum_rate": "float64",
+    "sum_rate_error": "float64",
     "min_rate_satisfied": "float64",
     "power_violation": "float64",
     "simulated_s": "float64",

@@ -362,6 +362,13 @@ def test_words_of_inject_are_those_of_events() -> None:
 
 
 class TestReport:
+    @pytest.fixture(autouse=True)
+    def _run_in_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("out").mkdir()
+        for name in ("scenario.yaml", "run.log"):
+            Path("out", name).touch()
+
     def test_rebuilds_and_opens(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         opened: list[str] = []
         monkeypatch.setattr(report, "build_report", lambda folder: folder / "report.html")

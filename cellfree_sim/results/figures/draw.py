@@ -67,14 +67,18 @@ PLANS = (
     _Plan(
         "training",
         training.draw,
-        "Sum rate on the training batches and on the validation split, with test means: a star for the "
-        "learned algorithm, level lines for the references; joint loss.",
+        "Sum rate on the training batches and on the validation split (band: 95 % confidence interval of the mean over "
+        "its realisations), with test means: a star for the learned algorithm, with its interval, level lines for the "
+        "references; joint loss.",
         " Test means are those of the network as it was at the end. Where its stations changed, the validation curve "
         "jumps from a hollow point (before) to a filled one (after); lanes name the events, a bar is what a restart "
         "did again.",
     ),
     _Plan(
-        "rates", distributions.draw_cdf, "Rates on the held-out test realisations, empirical distribution functions."
+        "rates",
+        distributions.draw_cdf,
+        "Rates on the held-out test realisations: empirical distribution functions, with pointwise 95 % confidence "
+        "bands that count only realisations as independent, not the users of one.",
     ),
     _Plan(
         "paired",
@@ -110,7 +114,7 @@ PLANS = (
     _Plan(
         "services",
         uplink.draw_time,
-        "The edge services over the bursts of the run.",
+        "The edge services over the bursts of the run; a hollow triangle at the bottom is a mean without any error.",
         " Vertical lines are what happened to them.",
     ),
     _Plan("backhaul", traffic.draw, "Bytes on the wire. Frames that cross several links count on each of them in (b)."),
@@ -161,9 +165,17 @@ def source_of(run: RunData) -> str:
     """What stands on each figure of a run: its name and seed, and whether it is less than a whole run."""
     seed = run.summary.get("seed", run.scenario.get("seed"))
     status = run.summary.get("status") or "unfinished"
-    name = run.name if len(run.name) <= NAME_LENGTH else f"{run.name[: NAME_LENGTH - 1]}…"
-    parts = [name, *([f"seed {seed}"] if seed is not None else []), *([status] if status != "done" else [])]
+    parts = [
+        shortened(run.name),
+        *([f"seed {seed}"] if seed is not None else []),
+        *([status] if status != "done" else []),
+    ]
     return ", ".join(parts).replace("$", r"\$")  # a dollar would begin a formula
+
+
+def shortened(name: str) -> str:
+    """A name, cut where it would leave the figure."""
+    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 1]}…"
 
 
 def publish(figure: mpl.Figure, name: str, caption: str, source: str, folder: Path) -> Figure:

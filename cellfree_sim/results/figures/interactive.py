@@ -169,8 +169,8 @@ def _data(artist: Artist, axes: Axes) -> dict[str, Any] | None:
             return {"kind": "level", "x": [], "y": _short(y[:1])}
         if artist.get_linestyle() == "None" and artist.get_marker() in ("|", "_", "None"):
             return None  # caps of error bars, ticks
-        if not all(artist.get_transform().contains_branch_seperately(axes.transData)):
-            return None  # a line across the panel
+        if artist.get_transform() in (axes.get_xaxis_transform(), axes.get_yaxis_transform(), axes.transAxes):
+            return None  # a line across the panel, a mark at its edge
         kind = "step" if str(artist.get_drawstyle()).startswith("steps") else "line"
         return {"kind": kind, **_thinned(x=x, y=y)}
     return None

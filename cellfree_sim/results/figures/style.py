@@ -101,6 +101,16 @@ def belongs(artist: Artist, series: str) -> None:
     artist.set_gid(f"{PART_OF}{series}")
 
 
+def aside(axes: Axes, right_pt: float) -> Any:
+    """The transform of data that moves marks so many points to the right.
+
+    Axes do not count what is drawn with it: `Axes.update_datalim` has to tell them.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    return axes.transData + ScaledTranslation(right_pt / 72, 0, axes.figure.dpi_scale_trans)
+
+
 def band(axes: Axes, x: Any, low: Any, high: Any, series: str, colour: Any, **look: Any) -> Any:
     """The area between the ends of an interval, of the curve called `series`; readouts tell its ends at each `x`."""
     look = {"alpha": BAND_ALPHA, "linewidth": 0, "zorder": 1.2, **look}

@@ -9,7 +9,8 @@ import numpy as np
 
 from cellfree_sim.results.analysis import RunData, hops, setting
 from cellfree_sim.results.figures import style
-from cellfree_sim.results.formats import amount
+from cellfree_sim.results.figures.labels import Labels, Point
+from cellfree_sim.results.formats import byte_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 NAMED_STATIONS = 25
 LABELLED_LINKS = 12
 MAP_WIDTH_IN = 2.95
-SHORT_PT = 60.0  # a label on a link shorter than this would hide it, and stands beside it
-NAME_SIDES = tuple(math.pi * quarter / 4 for quarter in (2, -2, 0, 4, 1, 3, -1, -3))  # most wanted first
 THINNEST_PT, THICKEST_PT = 0.8, 4.0
+TOLD_USERS = 500
 BORESIGHT = 0.09  # length of the line that shows where a station looks, as a part of the area's longer side
 LEGEND_COLUMNS, LEGEND_ROW_IN = 3, 0.16
 CUT, SLOWED = "cut", "slowed"
@@ -71,10 +71,8 @@ def draw(run: RunData) -> Figure | None:
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW_IN * ((len(handles) - 1) // LEGEND_COLUMNS))
     figure.legend(handles=handles, loc="outside lower center", ncols=LEGEND_COLUMNS, handletextpad=0.3)
     figure.draw_without_rendering()
-    places = [(node["x_m"], node["y_m"]) for node in stations]
-    _label_links(axes, links, places)
-    if len(stations) <= NAMED_STATIONS:
-        _name_stations(axes, stations, links)
+    users = [(node["x_m"], node["y_m"]) for node in nodes.values() if node["kind"] == "user"]
+    _write_labels(axes, stations, users, links)
     if colours is not None:
         bar = figure.colorbar(
             colours, ax=axes, orientation="horizontal", location="top", shrink=0.72, aspect=34, pad=0.02
@@ -165,11 +163,14 @@ def _draw_users(axes: Axes, run: RunData, users: list[dict[str, Any]]) -> Any:
     if not users:
         return None
     size = float(np.clip(900 / len(users), 0.3 if len(users) > 3000 else 2, 14))
-    return axes.scatter(
+    marks = axes.scatter(
         [user["x_m"] for user in users], [user["y_m"] for user in users], s=size, color=style.ORANGE,
         edgecolors="white", linewidths=0.4, zorder=2,
         label="user (first test drop)" if run.has_downlink else "user (one drop)",
     )  # fmt: skip
+    if len(users) <= TOLD_USERS:
+        style.tell(marks, [_told(user) for user in users])
+    return marks
 
 
 def _draw_stations(axes: Axes, stations: list[dict[str, Any]]) -> list[Any]:
@@ -185,13 +186,19 @@ def _draw_stations(axes: Axes, stations: list[dict[str, Any]]) -> list[Any]:
     for label, (marker, area, face, edge, zorder) in kinds.items():
         own = [station for station in stations if _kind(station) == label]
         if own:
-            handles.append(
-                axes.scatter(
-                    [station["x_m"] for station in own], [station["y_m"] for station in own], s=area, marker=marker,
-                    color=face, edgecolors=edge, linewidths=0.7 if edge == "white" else 1.0, zorder=zorder, label=label,
-                )
+            marks = axes.scatter(
+                [station["x_m"] for station in own], [station["y_m"] for station in own], s=area, marker=marker,
+                color=face, edgecolors=edge, linewidths=0.7 if edge == "white" else 1.0, zorder=zorder, label=label,
             )  # fmt: skip
+            style.tell(marks, [_told(station) for station in own])
+            handles.append(marks)
     return handles
+
+
+def _told(node: Mapping[str, Any]) -> str:
+    """What a reader of the page is told of a station or user."""
+    place = f"({node['x_m']:.4g}, {node['y_m']:.4g}) m"
+    return f"{node['id']} at {place}" + (f", {node['antennas']} antennas" if node.get("antennas") else "")
 
 
 def _draw_boresights(axes: Axes, stations: list[dict[str, Any]], length_m: float) -> Any:
@@ -254,74 +261,18 @@ def _changed_links(axes: Axes, links: Sequence[Link]) -> list[Any]:
     ]
 
 
-def _label_links(axes: Axes, links: Sequence[Link], stations: Sequence[tuple[float, float]]) -> None:
-    """Megabytes on each link that was used, at the place along it that is farthest from stations and other labels."""
-    if len(links) > LABELLED_LINKS:
-        return
-    taken = list(stations)
-    for link in [link for link in links if link.bytes and link.places[0] != link.places[1]]:
-        (ax, ay), (bx, by) = link.places
-        along = [(ax + t * (bx - ax), ay + t * (by - ay)) for t in (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74)]
-        place = max(along, key=lambda point: min(math.dist(point, other) for other in taken))
-        taken.append(place)
-        axes.annotate(
-            f"{amount(link.bytes / 1e6)} MB", xy=place, xytext=_beside(axes, link), textcoords="offset points",
-            ha="center", va="center", fontsize=6.5, zorder=4,
-            bbox={"facecolor": "white", "alpha": 0.9, "edgecolor": "none", "pad": 1.0},
-        )  # fmt: skip
-
-
-def _beside(axes: Axes, link: Link) -> tuple[float, float]:
-    """How far a label stands from its link, points: on it, or under it where the link is short, or has a cross."""
-    (ax, ay), (bx, by) = axes.transData.transform(link.places) * 72 / axes.figure.dpi
-    length = math.hypot(bx - ax, by - ay)
-    if length >= SHORT_PT and link.state != CUT:
-        return 0.0, 0.0
-    across = (-(by - ay) / length, (bx - ax) / length)
-    away = -1 if across[1] > 0 else 1
-    distance = 8 + 12 * abs(across[0])  # a label is wider than it is high
-    return away * distance * across[0], away * distance * across[1]
-
-
-def _name_stations(axes: Axes, stations: list[dict[str, Any]], links: Sequence[Link]) -> None:
-    """Names on the side of each station that is farthest from its links, inside the axes, clear of other names."""
-    together: dict[tuple[float, float], list[str]] = {}  # a station at the centre may share its mast with the MBS
+def _write_labels(axes: Axes, stations: list[dict[str, Any]], users: Sequence[Point], links: Sequence[Link]) -> None:
+    """Names of the stations, where they are few enough, and bytes on each link that was used, where those are."""
+    together: dict[Point, list[str]] = {}  # a station at the centre may share its mast with the MBS
     for station in stations:
         together.setdefault((station["x_m"], station["y_m"]), []).append(station["id"])
-    named: list[tuple[float, float]] = []
-    for here, names in together.items():
-        ways = [_way(link, here) for link in links if here in link.places and link.places[0] != link.places[1]]
-        side = max(NAME_SIDES, key=lambda angle: _clearance(angle, ways, here, named, axes))
-        named.append(_beyond(here, side, axes))
-        dx, dy = round(math.cos(side)), round(math.sin(side))
-        reach = 4.5 if dx and dy else 6.5
-        axes.annotate(
-            ", ".join(names), xy=here, xytext=(reach * dx, reach * dy), textcoords="offset points",
-            fontsize=7, zorder=5,
-            ha={0: "center", 1: "left", -1: "right"}[dx], va={0: "center", 1: "bottom", -1: "top"}[dy],
-            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.5},
-        )  # fmt: skip
-
-
-def _way(link: Link, here: tuple[float, float]) -> float:
-    """Direction in which a link leaves the station at `here`."""
-    (ax, ay), (bx, by) = link.places
-    return math.atan2(by - ay, bx - ax) if (ax, ay) == here else math.atan2(ay - by, ax - bx)
-
-
-def _beyond(here: tuple[float, float], angle: float, axes: Axes) -> tuple[float, float]:
-    """Where a name on that side of a station ends, in parts of the axes."""
-    x, y = axes.transAxes.inverted().transform(axes.transData.transform(here))
-    return x + 0.16 * math.cos(angle), y + 0.1 * math.sin(angle)
-
-
-def _clearance(
-    angle: float, ways: Sequence[float], here: tuple[float, float], named: Sequence[tuple[float, float]], axes: Axes
-) -> float:
-    """Smallest angle to a link; less than nothing where the name would leave the axes or meet another one."""
-    x, y = _beyond(here, angle, axes)
-    if not (0.02 <= x <= 0.98 and 0.02 <= y <= 0.98):
-        return -2.0
-    if any(abs(x - other_x) < 0.14 and abs(y - other_y) < 0.05 for other_x, other_y in named):
-        return -1.0
-    return min((abs(math.remainder(angle - way, 2 * math.pi)) for way in ways), default=math.pi)
+    lines = [link.places for link in links if link.places[0] != link.places[1]]
+    labels = Labels(axes, together, users, lines)
+    if len(stations) <= NAMED_STATIONS:
+        for place, names in together.items():
+            labels.around(", ".join(names), place, fontsize=7, alpha=0.75)
+    if len(links) <= LABELLED_LINKS:
+        for link in links:
+            if link.bytes and link.places[0] != link.places[1]:
+                text = byte_size(link.bytes)
+                labels.along(text, *link.places, fontsize=6.5, alpha=0.9, on_line=link.state != CUT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cellfree_sim.results.analysis import RunData, bytes_by, hops
 from cellfree_sim.results.figures import style
-from cellfree_sim.results.formats import amount
+from cellfree_sim.results.formats import byte_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +49,8 @@ def _shown(table: pd.DataFrame) -> str:
 
 def _bars(axes: Axes, table: pd.DataFrame, tallest: int, names: list[str]) -> None:
     """Stacked bars of the largest rows, as thick as those of the panel with the `tallest` number of them."""
+    from matplotlib.ticker import MaxNLocator
+
     megabytes, names = table.iloc[:BARS] / 1e6, names[:BARS]
     left = megabytes.sum(axis=1) * 0
     height = 0.7 * min(1.0, max(len(names), 1) / max(tallest, 3))
@@ -59,11 +61,17 @@ def _bars(axes: Axes, table: pd.DataFrame, tallest: int, names: list[str]) -> No
         left = left + megabytes[purpose]
     for row, total in enumerate(left):
         axes.annotate(
-            amount(total), xy=(total, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6.5
+            byte_size(1e6 * total),
+            xy=(total, row),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=6.5,
         )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, 1.18 * max(float(left.max()), 1e-9))
+    axes.set_xlim(0, 1.25 * max(float(left.max()), 1e-9))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_xlabel("bytes sent (MB)")
     axes.grid(axis="x")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellfree_sim.results.analysis import Outcome, RunData, outcomes
+from cellfree_sim.results.analysis import CONFIDENCE_95, Outcome, RunData, outcomes
 from cellfree_sim.results.figures import events, style
 from cellfree_sim.results.formats import algorithm_label
 
@@ -34,7 +35,11 @@ def draw(run: RunData) -> Figure | None:
     found = outcomes(run)
     for learned in (outcome for outcome in found if outcome.learned):
         look = {"color": style.LEARNED_COLOUR, "marker": "*", "markersize": 7, "linestyle": "none", "clip_on": False}
-        rates.plot([training["step"].max()], [learned.sum_rate], label="test", zorder=5, **look)
+        half = CONFIDENCE_95 * learned.sum_rate_se if math.isfinite(learned.sum_rate_se) else None
+        rates.errorbar(
+            [training["step"].max()], [learned.sum_rate], yerr=half, label="test", zorder=5, elinewidth=0.9, capsize=2,
+            **look,
+        )  # fmt: skip
     loss.set_xlim(0, int(training["step"].max()))
     (*strip, loss)[0].set_xlabel("training step")
     loss.xaxis.set_major_locator(_few_ticks(integer=True))
@@ -78,6 +83,10 @@ def _validation(axes: Axes, rows: pd.DataFrame, dropped_at: Collection[int]) -> 
     jumps = np.flatnonzero(np.diff(steps) == 0) + 1
     anew = [index for index in range(1, len(steps)) if steps[index - 1] < steps[index] and steps[index] in dropped_at]
     breaks = np.union1d(jumps, anew).astype(int)
+    half = CONFIDENCE_95 * np.insert(rows["sum_rate_error"].to_numpy(float), breaks, np.nan)
+    middle, at = np.insert(rates, breaks, np.nan), np.insert(steps, breaks, np.nan)
+    if np.isfinite(half).any():
+        style.band(axes, at, middle - half, middle + half, "validation", style.LEARNED_COLOUR)
     look = {"color": style.LEARNED_COLOUR, "label": "validation", **_dots(rows, at_most=40)}
     axes.plot(np.insert(steps, breaks, np.nan), np.insert(rates, breaks, np.nan), **look)
     if len(jumps):
@@ -102,9 +111,10 @@ def _references(axes: Axes, references: list[Outcome], run: RunData) -> None:
     heights = style.spread([reference.sum_rate for reference in references], 0.085 * (high - low), low, high)
     for reference, height in zip(references, heights, strict=True):
         look = styles[reference.algorithm]
-        axes.axhline(reference.sum_rate, **{**look, "linewidth": 1.0, "zorder": 1})
+        name = algorithm_label(reference.algorithm)
+        style.belongs(axes.axhline(reference.sum_rate, **{**look, "linewidth": 1.0, "zorder": 1}), name)
         axes.annotate(
-            f"{algorithm_label(reference.algorithm)} {format(reference.sum_rate, '#.3g').rstrip('.')}",
+            f"{name} {format(reference.sum_rate, '#.3g').rstrip('.')}",
             xy=(1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0), textcoords="offset points",
             va="center", color=look["color"], fontsize=6.5, annotation_clip=False,
         )  # fmt: skip

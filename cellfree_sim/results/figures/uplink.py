@@ -36,6 +36,7 @@ STATE_LOOKS = {
     "data": ("+", style.GREEN, "wrong data"),
 }
 LEGEND_ROW_IN = 0.16
+SHIFT_PT, WIDEST_SHIFT_PT = 2.2, 9.0
 EVENT_WORDS = {
     "swap_detector": "{service} → {detector}",
     "fail_service": "{service} fails",
@@ -54,11 +55,12 @@ def draw_rates(run: RunData) -> Figure | None:
     figure, panels = style.new_figure(style.PAGE_IN, 2.7 + _legend_rows(records) * LEGEND_ROW_IN, 1, 2)
     word = symbols_in_words(records)
     for axes, metric, letter in zip(panels, ("ser", "ber"), "ab", strict=True):
-        for record, look in zip(records, _looks(records), strict=True):
-            _curve(axes, record.snr_db, record.rates[metric], look, record.name)
+        for record, look, shift in zip(records, looks(len(records)), shifts(len(records)), strict=True):
+            draw_curve(axes, record.snr_db, record.rates[metric], look, record.name, shift)
         if metric == "ser" and records[0].active:
-            axes.plot(records[0].snr_db, records[0].active, label="nobody found", **NOBODY)
+            axes.plot(records[0].snr_db, records[0].active, label="nobody found", zorder=1.5, **NOBODY)
         axes.set_yscale("log")
+        axes.autoscale_view()
         axes.set_xlabel("SNR that power control aims at (dB)")
         axes.set_ylabel({"ser": f"{word} error rate", "ber": "bit error rate"}[metric])
         axes.grid()
@@ -76,7 +78,7 @@ def draw_states(run: RunData) -> Figure | None:
     for place, record in enumerate(records):
         rates = record.rates["ser"]
         total = sum(rate.value for rate in rates) / len(rates)
-        bars = _bars(rates[0]) if len(rates) == 1 else None
+        bars = error_bars(rates[0]) if len(rates) == 1 else None
         found = [record.states[metric] or math.nan for metric in STATE_METRICS]
         if total > 0:
             axes.errorbar(
@@ -115,14 +117,14 @@ def draw_bytes(run: RunData) -> Figure | None:
     figure, axes = style.new_figure(style.COLUMN_IN, 2.6 + (rows + _legend_rows(all_snr, columns=4)) * LEGEND_ROW_IN)
     place = _places([record.bytes_per_slot for record in records])
     shades = dict(zip(all_snr, _shades(len(all_snr)), strict=True))
-    looks = _looks(records)
-    for record, look in zip(records, looks, strict=True):
+    marks = looks(len(records))
+    for record, look in zip(records, marks, strict=True):
         for snr_db, rate in zip(record.snr_db, record.rates["ser"], strict=True):
             height = rate.value if rate.value > 0 else rate.high
             if not height > 0:
                 continue
             axes.errorbar(
-                place[record.bytes_per_slot], height, yerr=_bars(rate) if rate.value > 0 else None,
+                place[record.bytes_per_slot], height, yerr=error_bars(rate) if rate.value > 0 else None,
                 marker=look["marker"], color=shades[snr_db], markersize=4.8, elinewidth=0.8, capsize=1.5,
                 markerfacecolor=shades[snr_db] if rate.value > 0 else "white", linestyle="none",
                 markeredgewidth=0.8, label=f"_{record.name}",
@@ -134,12 +136,13 @@ def draw_bytes(run: RunData) -> Figure | None:
     axes.grid()
     handles = [
         Line2D([], [], color=style.BLACK, linestyle="none", marker=look["marker"], markersize=4.5, label=record.name)
-        for record, look in zip(records, looks, strict=True)
+        for record, look in zip(records, marks, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.3)
     if len(all_snr) > 1:
         patches = [Line2D([], [], color=shade, linewidth=4, label=f"{snr:g} dB") for snr, shade in shades.items()]
-        figure.legend(handles=patches, loc="outside upper center", ncols=4, handlelength=1.0, handletextpad=0.4)
+        look = {"ncols": 4, "handlelength": 1.0, "handletextpad": 0.4, "columnspacing": 1.2}
+        axes.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, **look)
     return figure
 
 
@@ -182,13 +185,16 @@ def draw_time(run: RunData) -> Figure | None:
     figure, (errors, latency) = style.new_figure(style.COLUMN_IN, height, 2, 1, sharex=True)
     snrs = len({float(each) for each in run.uplink["snr_db"]})
     width = snrs * max(1, -(-bursts // (POINTS * snrs)))  # so that each point has the same mixture of SNRs
-    for record, look in zip(records, _looks(records), strict=True):
+    for record, look in zip(records, looks(len(records)), strict=True):
         rows = run.uplink[run.uplink["service"] == record.name]
         bins = rows.groupby(rows["burst"] // width)
         middles = (bins["burst"].min() + bins["burst"].max() + 1) / 2
-        line = {**look, "marker": ".", "markersize": 2.5}
+        line = {**look, "marker": ".", "markersize": 2.5, "linewidth": 1.0}
         rates = bins["symbol_errors"].sum() / bins["symbols"].sum()
         errors.plot(middles, rates.where(rates > 0), label=record.name, **line)
+        none = middles[rates == 0]
+        if len(none):
+            _at_the_bottom(errors, none.tolist(), record.name, look["color"])
         latency.plot(middles, 1e3 * bins["latency_s"].mean(), **line)
     if np.isfinite(_smallest(errors)):
         errors.set_yscale("log")
@@ -208,41 +214,73 @@ def draw_time(run: RunData) -> Figure | None:
     return figure
 
 
-def _curve(axes: Axes, snr_db: Sequence[float], rates: Sequence[ErrorRate], look: dict[str, Any], name: str) -> None:
-    """Error rates with bars; where nothing went wrong, an arrow at the upper end of the interval."""
+def _at_the_bottom(axes: Axes, places: Sequence[float], name: str, colour: str) -> None:
+    """Hollow marks where a curve on a logarithmic axis is nothing."""
+    (marks,) = axes.plot(
+        places, [0.0] * len(places), linestyle="none", marker="v", markersize=3, markerfacecolor="white", color=colour,
+        clip_on=False, transform=axes.get_xaxis_transform(), label=f"_{name}, none",
+    )  # fmt: skip
+    marks.set_in_layout(False)
+    style.belongs(marks, name)
+
+
+def draw_curve(
+    axes: Axes, snr_db: Sequence[float], rates: Sequence[ErrorRate], look: dict[str, Any], name: str, shift_pt: float
+) -> None:
+    """Error rates with bars, moved a little aside so that equal ones can be told apart.
+
+    Where nothing went wrong, a hollow mark stands at the upper end of the interval.
+    """
+    aside = style.aside(axes, shift_pt)
     seen = [(x, rate) for x, rate in zip(snr_db, rates, strict=True) if rate.value > 0]
-    bars = np.array([_bars(rate) or [[0.0], [0.0]] for _, rate in seen]).reshape(-1, 2).T
+    bars = np.array([error_bars(rate) or [[0.0], [0.0]] for _, rate in seen]).reshape(-1, 2).T
     if seen:
         axes.errorbar(
             [x for x, _ in seen], [rate.value for _, rate in seen], yerr=bars, label=name, markersize=4,
-            elinewidth=0.8, capsize=1.5, markeredgecolor="white", markeredgewidth=0.4, **look,
+            elinewidth=0.8, capsize=1.5, markeredgecolor="white", markeredgewidth=0.4, transform=aside, **look,
         )  # fmt: skip
     else:
         axes.plot([], [], label=name, markersize=4, **look)
     below = [(x, rate.high) for x, rate in zip(snr_db, rates, strict=True) if rate.value == 0 and rate.high > 0]
-    axes.plot(
+    (marks,) = axes.plot(
         [x for x, _ in below], [high for _, high in below], linestyle="none", marker="v", markersize=4.5,
-        markerfacecolor="white", color=look["color"], label=f"_{name}, at most",
+        markerfacecolor="white", color=look["color"], label=f"_{name}, at most", transform=aside,
     )  # fmt: skip
+    axes.update_datalim([(x, end) for x, rate in zip(snr_db, rates, strict=True) for end in _ends(rate) if end > 0])
+    style.belongs(marks, name)
+    style.tell(marks, [f"at {x:g} dB no error; at most {high:.3g} (95 %)" for x, high in below])
 
 
-def _bars(rate: ErrorRate) -> list[list[float]] | None:
+def _ends(rate: ErrorRate) -> list[float]:
+    """What of an error rate has to be seen in a panel."""
+    ends = [rate.value, rate.low, rate.high] if rate.value > 0 else [rate.high]
+    return [end for end in ends if math.isfinite(end)]
+
+
+def error_bars(rate: ErrorRate) -> list[list[float]] | None:
     """Lengths of the error bar, below and above; None where the interval is not known."""
     if not (math.isfinite(rate.low) and math.isfinite(rate.high)):
         return None
     return [[max(rate.value - rate.low, 0.0)], [max(rate.high - rate.value, 0.0)]]
 
 
-def _looks(records: Sequence[ServiceRecord]) -> list[dict[str, Any]]:
+def looks(count: int) -> list[dict[str, Any]]:
+    """Colour, mark and dash of each of so many curves; through the gaps of a later one an equal earlier one is seen."""
     return [
         {
             "color": COLOURS[index % len(COLOURS)],
             "marker": MARKERS[index % len(MARKERS)],
-            "linestyle": DASHES[index // len(COLOURS) % len(DASHES)],
+            "linestyle": DASHES[index % len(DASHES)],
             "linewidth": 1.2,
         }
-        for index in range(len(records))
+        for index in range(count)
     ]
+
+
+def shifts(count: int) -> list[float]:
+    """How far each of so many curves is moved aside, points."""
+    step = min(SHIFT_PT, WIDEST_SHIFT_PT / max(count - 1, 1))
+    return [step * (index - (count - 1) / 2) for index in range(count)]
 
 
 def _shades(count: int) -> list[Any]:

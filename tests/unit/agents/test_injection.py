@@ -462,3 +462,12 @@ def test_a_run_that_is_over_refuses(tiny: Any, launch: Any) -> None:
     ):
         with pytest.raises(UserError, match="it goes no further"):
             action()
+
+
+def test_errors_of_sum_rates_are_those_of_means_over_realisations(tiny: Any, play: Any) -> None:
+    played = play(tiny())
+    test = played.metrics[played.metrics["phase"] == "test"].iloc[-1]
+    sums = played.rates[played.rates["algorithm"] == "dmtssl"].groupby("realisation")["rate"].sum()
+    assert test["sum_rate"] == pytest.approx(sums.mean())
+    assert test["sum_rate_error"] == pytest.approx(sums.std() / len(sums) ** 0.5)
+    assert played.metrics["sum_rate_error"].notna().all()

@@ -121,7 +121,8 @@ def rounds(steps: int) -> list[dict[str, Any]]:
         training = {"joint_loss": -level + rng.normal(), "sum_rate": level + rng.normal(), "min_rate_satisfied": 0.85}
         rows.append({"phase": "training", **base, **times, **training, "power_violation": 0.0})
         if step % 5 == 0:
-            rows.append({"phase": "validation", **base, "sum_rate": level + 0.2, "min_rate_satisfied": 0.9})
+            measured = {"sum_rate": level + 0.2, "sum_rate_error": 0.3, "min_rate_satisfied": 0.9}
+            rows.append({"phase": "validation", **base, **measured})
     rows.append({"phase": "test", "step": steps, "sum_rate": 21.9, "min_rate_satisfied": 0.91, "power_violation": 0.0})
     return rows
 

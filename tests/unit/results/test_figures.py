@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cellfree_sim.results import RunFolder
-from cellfree_sim.results.analysis import bytes_by, bytes_by_station, hops, load_run, outcomes
+from cellfree_sim.results.analysis import bytes_by, bytes_by_station, hops, load_run, outcomes, share_below
 from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training
 from cellfree_sim.results.formats import algorithm_label
 
@@ -98,6 +98,41 @@ def test_training_lines_are_the_metrics_and_the_references_test_means(run_folder
         line.get_ydata()[0] for line in rates.lines if line.get_label() not in lines or len(line.get_xdata()) == 2
     )
     np.testing.assert_allclose(levels, sorted(means), rtol=1e-12)
+
+
+def test_bands_are_the_intervals_of_means(run_folder):
+    rates = training.draw(load_run(run_folder.path)).axes[0]
+    (band,) = (part for part in rates.collections if part.get_label() == "_validation, interval")
+    own = pd.read_parquet(run_folder.path / "metrics.parquet").query("phase == 'validation'")
+    ends = {(x, round(y, 9)) for x, y in band.get_paths()[0].vertices.tolist()}
+    for side in (-1, 1):
+        wanted = own["sum_rate"] + side * 1.96 * own["sum_rate_error"]
+        assert {(step, round(end, 9)) for step, end in zip(own["step"], wanted, strict=True)} <= ends
+
+
+def test_shares_of_users_count_only_realisations_as_independent():
+    """Users that do all alike are one: their interval is that of a proportion of so many realisations (Wilson)."""
+    proportion = pytest.importorskip("scipy.stats").binomtest(30, 100).proportion_ci(0.95, method="wilson")
+    one = np.repeat([0.0, 1.0], [30, 70])[:, None]
+    for users in (1, 8):
+        share, low, high = share_below(np.repeat(one, users, axis=1), np.array([0.5]))
+        assert (share[0], low[0], high[0]) == pytest.approx((0.3, proportion.low, proportion.high), abs=1e-4)
+    rng = np.random.default_rng(1)
+    alone, together = rng.random((100, 8)), np.repeat(rng.random((100, 1)), 8, axis=1)
+    widths = [high - low for _, low, high in (share_below(each, np.array([0.5])) for each in (alone, together))]
+    assert widths[0] < 0.5 * widths[1]
+
+
+def test_labels_of_a_map_meet_no_station_and_not_each_other(run_folder):
+    figure = topology.draw(load_run(run_folder.path))
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [text.get_window_extent() for text in axes.texts]
+    stations = axes.transData.transform([(50, 50), (25, 25), (75, 25), (25, 75)])
+    for index, box in enumerate(boxes):
+        assert axes.bbox.containsx(box.x0) and axes.bbox.containsx(box.x1)
+        assert not any(box.overlaps(other) for other in boxes[index + 1 :])
+        assert not any(box.contains(x, y) for x, y in stations)
 
 
 def test_distribution_functions_reach_each_quantile(run_folder):
