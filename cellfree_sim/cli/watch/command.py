@@ -1,4 +1,4 @@
-"""The command ``cellfree watch``: which run, on a screen or as lines, and the exit status that says how it ended."""
+"""The command ``cellfree watch``: which run, on a screen, as lines or as a page, and the exit status."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cellfree_sim.cli.commands import Commands
 from cellfree_sim.cli.running import ended_like_ctrl_c
 from cellfree_sim.cli.terminal import DONE, FAILED, INTERRUPTED, complain, flat
+from cellfree_sim.cli.watch import web
 from cellfree_sim.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ examples:
   cellfree watch runs/quickstart-20250101T120000Z
   cellfree watch quickstart-20250101T120000Z --address 10.0.0.5:6379      from any machine
   cellfree watch --plain --every 10 >> watch.log             lines for a log; so it is in a pipe, too
+  cellfree watch --web                                       a page for browsers; a click on its map adds a station
+  cellfree watch --web --port 0 --open                       on any port that is free, and opened at once
 
 keys: i inject, r remove, p pause or continue, s stop, q quit (the run goes on), ? help
 
@@ -40,7 +43,7 @@ exit status: 0 the run is done, or you quit; 1 it failed or vanished; 2 there is
 
 def add_to(commands: Commands) -> None:
     """Add the command."""
-    watch = commands.add("watch", _watch, "watch a run, and act on it, from any terminal", _EPILOG)
+    watch = commands.add("watch", _watch, "watch a run, and act on it, from any terminal or browser", _EPILOG)
     watch.add_argument("run", metavar="RUN", nargs="?", help="its folder or name (default: the one that is running)")
     watch.add_argument(
         "--address", metavar="ADDR", help="look on the Ray cluster at this address (default: below ./runs)"
@@ -51,11 +54,16 @@ def add_to(commands: Commands) -> None:
         metavar="S",
         help=f"seconds between two looks (default {SCREEN_EVERY_S:g}; lines of progress: {PLAIN_EVERY_S:g})",
     )
+    web.add_options(watch)
 
 
 def _watch(arguments: argparse.Namespace) -> int:
+    web.check(arguments)
     every_s = None if arguments.every is None else _seconds(arguments.every)
     with ended_like_ctrl_c(), _found(arguments.run, arguments.address) as run:
+        if arguments.web:
+            web.serve(run, arguments)
+            return DONE
         if arguments.plain or not _has_screen():
             from cellfree_sim.cli.watch.plain import follow
 

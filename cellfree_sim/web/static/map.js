@@ -177,7 +177,11 @@ export class NetworkMap {
       const [[x1, y1], [x2, y2]] = [this.places.get(link.a), this.places.get(link.b)];
       if (Math.hypot(x2 - x1, y2 - y1) < 110) continue;
       const text = link.up === false ? "cut" : format.byteRate(link.bytes_per_s);
-      labels.push(svg("text", { x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4, "text-anchor": "middle" }, text));
+      const [x, y, width] = [(x1 + x2) / 2, (y1 + y2) / 2, 6.2 * text.length + 8];
+      labels.push(
+        svg("rect", { x: x - width / 2, y: y - 9, width, height: 17, rx: 4 }),
+        svg("text", { x, y: y + 4, "text-anchor": "middle" }, text),
+      );
     }
     this.linkLabels.replaceChildren(...labels);
   }
