@@ -78,6 +78,17 @@ def target(address: str | None, environment: Mapping[str, str] = os.environ) -> 
     return found
 
 
+def check_cluster(address: str | None) -> None:
+    """Make sure that somebody answers where `target` leads, before long work is begun.
+
+    Raises:
+        UserError: nobody does, or the address is malformed.
+    """
+    found = target(address)
+    if found is not None:
+        check_speaks(found)
+
+
 class Cluster:
     """A connection to Ray.
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim.cli.commands import Commands, add_json, check_choice
 from cellfree_sim.cli.running import ended_like_ctrl_c
 from cellfree_sim.cli.scenarios import add_set
-from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table
-from cellfree_sim.errors import UserError
+from cellfree_sim.cli.terminal import DONE, FAILED, complain, flat, show, table, terminal_width
+from cellfree_sim.errors import CellfreeError, UserError
 from cellfree_sim.studies.study import DEFAULT_OUT, SCALES
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ examples:
   cellfree reproduce cmtssl/fig6a                            at quick scale: minutes on two cores
   cellfree reproduce cmtssl/fig6a --scale full --seeds 1,2,3,4,5
   cellfree reproduce all --address 10.0.0.5:6379             as many runs side by side as the cluster has CPUs
+  cellfree reproduce --summary                               the page of all studies, from what is there
 
 Runs go to DIR/points, named by content: what is done is not run again, so that an interrupted study goes on where it
 was when it is started again. The content is the scenario, the files it names and the version of cellfree: after other
 changes of the code, delete DIR/points. Figure, table and verdicts go to DIR/<study>/<scale>; those with --seeds or
---set take the place of others, and --list says so. The table of verdicts is on stdout, progress is on stderr.
+--set take the place of others, and --list says so. DIR/summary.html and summary.md show all studies of the scale so
+far; one that fails does not stop the others. The verdicts are on stdout, progress is on stderr.
 """
 
 
@@ -48,6 +50,7 @@ def add_to(commands: Commands) -> None:
     reproduce = commands.add("reproduce", _reproduce, "reproduce a paper's table or figure", _REPRODUCE_EPILOG)
     reproduce.add_argument("studies", metavar="STUDY", nargs="*", help="such as cmtssl/fig6a; all for all")
     reproduce.add_argument("--list", action="store_true", help="list all studies with their last verdicts")
+    reproduce.add_argument("--summary", action="store_true", help="rewrite the page of all studies; run nothing")
     add_json(reproduce)
     add_options(reproduce, "quick")
 
@@ -68,38 +71,69 @@ def add_options(parser: argparse.ArgumentParser, scale: str) -> None:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from cellfree_sim.studies.reproduce import reproduce
+    from agents.cluster import check_cluster
+    from cellfree_sim.studies.reproduce import leave_failure, reproduce
     from cellfree_sim.studies.study import find_study, list_studies
+    from cellfree_sim.studies.summary import write_summary
 
     if arguments.list:
         if arguments.studies:
             raise UserError("--list lists all studies; leave out STUDY")
         return _list(arguments)
+    if arguments.summary:
+        if arguments.studies:
+            raise UserError("--summary is of all studies; leave out STUDY")
+        return _summary(arguments)
     if not arguments.studies:
         raise UserError("reproduce: STUDY is missing; allowed: all, or names from 'cellfree reproduce --list'")
     if "all" in arguments.studies and len(arguments.studies) > 1:
         raise UserError("reproduce: all stands alone; leave out the other names, or all")
     options = options_of(arguments)
     chosen = list_studies() if arguments.studies == ["all"] else [find_study(name) for name in arguments.studies]
+    if len(chosen) > 1:
+        check_cluster(options["address"])
     found: list[dict[str, Any]] = []
     status = DONE
     try:
         for study in chosen:
             if not arguments.quiet:
                 options["tell"] = teller(f"{study.name}: {study.title}, scale {arguments.scale}")
-            # Ray's threads tell of dead workers on stdout, which is for results
-            with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
-                made = reproduce(study, **options)
+            try:
+                # Ray's threads tell of dead workers on stdout, which is for results
+                with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
+                    made = reproduce(study, **options)
+            except CellfreeError as error:
+                if len(chosen) == 1:
+                    raise
+                complain(f"{study.name}: {error}")
+                leave_failure(study, options["out"], arguments.scale, error)
+                status = max(status, error.exit_status)
+                continue
+            finally:
+                if options["out"].is_dir():
+                    page = write_summary(options["out"], arguments.scale)
             if arguments.json:
                 found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
             else:
                 show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
             if not any_done(made.results):
-                status = FAILED
-    finally:  # a later study may fail
+                status = max(status, FAILED)
+    finally:  # a later study may be interrupted
         if found:
             show(json.dumps(found, indent=2))
+    if not arguments.json:
+        show(f"\nall studies so far: {page}")
     return status
+
+
+def _summary(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.studies.summary import write_summary
+
+    options = options_of(arguments)
+    if not options["out"].is_dir():
+        raise UserError(f"--out: {flat(str(options['out']))}: no such folder; allowed: one with studies")
+    show(str(write_summary(options["out"], arguments.scale)))
+    return DONE
 
 
 def any_done(results: Results) -> bool:
@@ -218,8 +252,16 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         rows = [{"name": study.name, "title": study.title, "last": last} for study, last in found]
         show(json.dumps(rows, indent=2))
-    else:
+        return DONE
+    width = terminal_width()
+    if width is None:
         show(table([[study.name, study.title, _told(last)] for study, last in found]))
+        return DONE
+    indent = max(len(study.name) for study, _ in found) + 2
+    for study, last in found:
+        name = study.name.ljust(indent)
+        show(textwrap.fill(study.title, width, initial_indent=name, subsequent_indent=" " * indent))
+        show(textwrap.fill(_told(last), width, initial_indent=" " * indent, subsequent_indent=" " * indent))
     return DONE
 
 

@@ -56,6 +56,15 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(table(each) for each in found)
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal that results go to, or of COLUMNS; None where they go elsewhere, as into a pipe."""
+    import shutil
+
+    if not os.environ.get("COLUMNS") and not (sys.stdout is not None and sys.stdout.isatty()):
+        return None
+    return max(shutil.get_terminal_size().columns, 40)
+
+
 def reader_is_gone() -> int:
     """The reader of stdout has seen enough (``| head``): keep Python from failing once more when it closes stdout."""
     with suppress(OSError, ValueError):

@@ -65,7 +65,36 @@ class Links(NamedTuple):
     tail: str = ""
 
 
-Block: TypeAlias = Table | Beside | Figures | Note | Listing | Links
+class Picture(NamedTuple):
+    """A figure that is there as a PNG file only; it is shown on white in either theme."""
+
+    name: str
+    caption: str
+    png: bytes
+
+    @property
+    def width_px(self) -> int:
+        """Of a screen, for a picture of 200 dots per inch: from the PNG's own head."""
+        return int.from_bytes(self.png[16:20], "big") * 3 // 4
+
+
+class Claim(NamedTuple):
+    """A claim and what became of it: `word` in the colour of `tone` ("good", "bad" or "open"), and the numbers."""
+
+    word: str
+    tone: str
+    text: str
+    reason: str
+    numbers: Sequence[str] = ()
+
+
+class Claims(NamedTuple):
+    """Claims below each other."""
+
+    claims: Sequence[Claim]
+
+
+Block: TypeAlias = Table | Beside | Figures | Picture | Claims | Note | Listing | Links
 
 
 class Section(NamedTuple):
@@ -118,6 +147,7 @@ def html(page: Page) -> str:
 
 _KINDS: dict[str, type] = {
     "a_table": Table, "beside": Beside, "figures": Figures, "a_note": Note, "a_listing": Listing, "links": Links,
+    "a_picture": Picture, "claims": Claims,
 }  # fmt: skip
 
 

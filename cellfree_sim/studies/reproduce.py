@@ -1,7 +1,8 @@
 """A study from its name to its files: points, table, figure, verdicts.
 
 ``<out>/points/<digest>/``       the runs, shared by all studies below the same folder
-``<out>/<study>/<scale>/``       `table.csv`, `table.parquet`, `<figure>.png`, `<figure>.pdf`, `verdict.json`
+``<out>/<study>/<scale>/``       `table.csv`, `table.parquet`, `<figure>.png`, `<figure>.pdf`, `verdict.json`;
+                                 `failure.json` where the last attempt failed
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 POINTS = "points"
 VERDICT = "verdict.json"
+FAILURE = "failure.json"
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,23 @@ def reproduce(study: Study, *, out: Path = Path(DEFAULT_OUT), scale: str = "quic
             "verdicts": [verdict.as_dict() for verdict in verdicts],
         },
     )
+    (folder / FAILURE).unlink(missing_ok=True)
     return Reproduction(results, verdicts, folder, figure, failures, departures)
+
+
+def leave_failure(study: Study, out: Path, scale: str, error: Exception) -> None:
+    """Leave a note in the study's folder that it failed, for the page of all studies."""
+    folder = study_folder(out, study.name, scale)
+    _make_folder(folder)
+    write_json(folder / FAILURE, {"error": str(error), "at": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def failure_of(folder: Path) -> str:
+    """Why the last attempt at the study in `folder` failed; empty where it did not."""
+    try:
+        return str(read_json(folder / FAILURE).get("error", ""))
+    except UserError as error:
+        return str(error)
 
 
 def _departures(source: ScenarioSource, scale: str, seeds: Sequence[int], overrides: Mapping[str, Any]) -> list[str]:
