@@ -38,6 +38,7 @@ METRICS: dict[str, Meaning] = {
     "step": Meaning("", "training rounds that are done"),
     "joint_loss": Meaning("", "joint loss of the batch that the step learned from; NaN where nothing was trained"),
     "sum_rate": Meaning("bit/s/Hz", "of the batch or split, summed over users and subcarriers, mean over realisations"),
+    "sum_rate_error": Meaning("bit/s/Hz", "standard error of that mean; NaN for a single realisation"),
     "min_rate_satisfied": Meaning("share", "of users and realisations that reach min_rate_bps_hz"),
     "power_violation": Meaning(
         "share", "largest excess of a station over its power budget, relative to it, before projection"
