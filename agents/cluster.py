@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ SYSTEM_CONFIG = {
     "task_events_report_interval_ms": 0,  # no record of each call: it grows with every round, and nobody reads it
     "worker_maximum_startup_concurrency": 8,  # Ray warns of four times as many processes; a station may have several
 }
+OFTEN = {"metrics_report_interval_ms": 2000}  # where somebody wants to see them; Ray's default is 10 s
 CONNECT_TIMEOUT_S = 2.0
 SETTLE_S, SETTLE_POLL_S = 2.0, 0.1
 ADDRESS_VARIABLE = "RAY_ADDRESS"
@@ -98,11 +100,14 @@ class Cluster:
         address: of its GCS.
     """
 
-    def __init__(self, *, address: str | None, namespace: str, cpus: int) -> None:
+    def __init__(self, *, address: str | None, namespace: str, cpus: int, metrics_port: int | None = None) -> None:
         """Join the cluster at `address` (host:port of its GCS), else at RAY_ADDRESS, else start one with `cpus` CPUs.
 
+        One that is started serves Prometheus metrics at `metrics_port`, or at any port.
+
         Raises:
-            UserError: the address is malformed, nobody answers there, or it is not a cluster this process can join.
+            UserError: the address is malformed, nobody answers there, or it is not a cluster this process can join;
+                or `metrics_port` cannot be used.
         """
         self.namespace = namespace
         self.owned = False
@@ -116,7 +121,7 @@ class Cluster:
             try:
                 self.joined = target(address)
                 with _own_sigterm():
-                    self._join(self.joined) if self.joined is not None else self._start(cpus)
+                    self._join(self.joined) if self.joined is not None else self._start(cpus, metrics_port)
             except BaseException:
                 self.close()
                 raise
@@ -145,9 +150,11 @@ class Cluster:
             _restore(name, value)
         self._environment.clear()
 
-    def _start(self, cpus: int) -> None:
+    def _start(self, cpus: int, metrics_port: int | None) -> None:
         import ray
 
+        if metrics_port is not None:
+            _check_metrics_port(metrics_port)
         if not os.environ.get("RAY_AUTH_TOKEN"):
             self._set("RAY_AUTH_TOKEN_PATH", os.environ.get("RAY_AUTH_TOKEN_PATH", str(_own_token())))
         self._set("RAY_AUTH_MODE", os.environ.get("RAY_AUTH_MODE"))  # put back in `close`; Ray sets it to token
@@ -164,7 +171,8 @@ class Cluster:
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _system_config=SYSTEM_CONFIG,
+                _metrics_export_port=metrics_port,
+                _system_config=SYSTEM_CONFIG if metrics_port is None else {**SYSTEM_CONFIG, **OFTEN},
             )
 
     def _join(self, found: Target) -> None:
@@ -180,6 +188,23 @@ class Cluster:
     def _set(self, name: str, value: str | None) -> None:
         self._environment.setdefault(name, os.environ.get(name))
         _restore(name, value)
+
+
+def _check_metrics_port(port: int) -> None:
+    """UserError where Ray cannot serve metrics at a port of this machine."""
+    missing = [name for name in ("prometheus_client", "opentelemetry") if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            "placement.metrics_port: Ray has nothing installed that serves metrics; it comes with: "
+            "pip install 'cellfree-sim[metrics]'"
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((LOOPBACK[0], port))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UserError(f"placement.metrics_port: found {port}, which cannot be served at: {reason}") from error
 
 
 def _restore(name: str, value: str | None) -> None:

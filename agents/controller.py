@@ -27,6 +27,7 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorErro
 from ray.util.placement_group import remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from agents.exporter import Exporter
 from agents.mbs import Mbs
 from agents.placement import Seat, reserve
 from agents.sbs import Sbs
@@ -55,7 +56,9 @@ class _LateError(StationLostError):
 class Controller:
     """Actor that holds the handles of all stations of one run; their order is the scenario's."""
 
-    def __init__(self, scenario_json: str, network_json: str, namespace: str, patience_s: float) -> None:
+    def __init__(
+        self, scenario_json: str, network_json: str, namespace: str, patience_s: float, exported_as: str | None
+    ) -> None:
         self._scenario_json = scenario_json
         self._network_json = network_json
         self._network = read_network(network_json)
@@ -77,6 +80,7 @@ class Controller:
         self._told: dict[str, Any] = {}
         self._tellings = asyncio.Event()
         self._followers = 0
+        self._exporter = None if exported_as is None else Exporter(exported_as)
 
     async def start(self, seats: list[Seat], *, admit: bool) -> dict[str, str]:
         """Bring up one MBS (the first seat) and its SBSs; returns "pid device" of each once all are there.
@@ -239,6 +243,8 @@ class Controller:
     async def tell(self, progress: dict[str, Any]) -> None:
         """The driver says how the run is doing."""
         self._told = progress
+        if self._exporter is not None:
+            self._exporter.tell(progress)
         waited, self._tellings = self._tellings, asyncio.Event()
         waited.set()
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from agents.cluster import Cluster, plain_errors
+from agents.exporter import endpoints
 from agents.placement import cluster_nodes, find_seat, find_seats, remove_groups
 from agents.seats import local_cpus
 from agents.station import write_network
@@ -48,7 +49,9 @@ class RayEngine:
         cpus = local_cpus(scenario, len(network.members), cores)
         self._run_name = run_name
         self._namespace = _new_namespace(run_name)
-        self._cluster = Cluster(address=address, namespace=self._namespace, cpus=cpus)
+        metrics_port = scenario.placement.metrics_port
+        self._cluster = Cluster(address=address, namespace=self._namespace, cpus=cpus, metrics_port=metrics_port)
+        self._metrics_at = endpoints()
         try:
             seats = find_seats(scenario, network.mbs, network.members)
         except BaseException:
@@ -56,6 +59,8 @@ class RayEngine:
             raise
         if self._cluster.note:
             note(self._cluster.note)
+        if metrics_port is not None:
+            note(f"metrics for Prometheus: {', '.join(self._metrics_at) or 'this cluster has none'}")
         self._seats = {seat.station: seat for seat in seats}
         wanted = sum(seat.cpus for seat in seats)
         if self._cluster.owned and wanted > cores:
@@ -249,6 +254,7 @@ class RayEngine:
             "engine": self.name,
             "address": self._cluster.address,
             "namespace": self._namespace,
+            "metrics": self._metrics_at,
             "stations": stations,
         }
 
@@ -308,6 +314,7 @@ class RayEngine:
             write_network(self._network),
             self._namespace,
             self._scenario.barrier_timeout_s,
+            self._run_name if self._metrics_at else None,
         )
 
     def _replace_controller(self) -> None:

@@ -110,5 +110,6 @@ def cluster() -> Iterator[Any]:
         log_to_driver=False,
         logging_level="ERROR",
         namespace="tests",
+        _system_config={"metrics_report_interval_ms": 1000},
     )
     ray.shutdown()

@@ -12,6 +12,7 @@ from cellfree_sim.cli import (
     doctor,
     exports,
     live,
+    metrics,
     policies,
     results,
     running,
@@ -78,6 +79,7 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
     train.add_to(commands)
     below = {
         "detectors": detectors.add_to(commands),
+        "metrics": metrics.add_to(commands),
         "policies": policies.add_to(commands),
         "scenarios": scenarios.add_to(commands),
     }

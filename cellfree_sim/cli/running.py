@@ -55,6 +55,11 @@ def add_to(commands: Commands) -> None:
     run.add_argument("--quiet", action="store_true", help="no progress on stderr")
     run.add_argument("--detach", action="store_true", help="let it go on by itself; prints its folder")
     run.add_argument("--dry-run", action="store_true", help="print which station would run where, and start nothing")
+    run.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="write curves for TensorBoard meanwhile, into its folder",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -86,7 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from agents import Simulation
 
     launch = partial(Simulation.launch, scenario, out=arguments.out)
-    return _to_the_end(launch, arguments.address, observer)
+    return _to_the_end(launch, arguments.address, observer, tensorboard=arguments.tensorboard)
 
 
 def _dry_run(scenario: Scenario, network: Network, address: str | None) -> int:
@@ -111,6 +116,7 @@ def _detach(arguments: argparse.Namespace, scenario: Scenario) -> int:
     folder = Path(arguments.out) if arguments.out else default_folder(scenario.name, datetime.now(UTC))
     options = [f"--set={assignment}" for assignment in arguments.assignments]
     options += [f"--{name}={value}" for name in ("address", "engine", "seed") if (value := getattr(arguments, name))]
+    options += ["--tensorboard"] if arguments.tensorboard else []
     status = detach([arguments.scenario, *options], folder)
     if status == DONE:
         show(str(folder))
@@ -128,20 +134,39 @@ def _resume(arguments: argparse.Namespace) -> int:
             "SCENARIO, --out, --engine, --seed, --set, --detach and --dry-run"
         )
     observer = create_observer(arguments.quiet, title=arguments.resume)
-    return _to_the_end(partial(Simulation.resume, arguments.resume), arguments.address, observer)
+    start = partial(Simulation.resume, arguments.resume)
+    return _to_the_end(start, arguments.address, observer, tensorboard=arguments.tensorboard)
 
 
-def _to_the_end(start: Any, address: str | None, observer: Observer) -> int:
+def _to_the_end(start: Any, address: str | None, display: Observer, *, tensorboard: bool) -> int:
     """Bring a simulation up, train it to the end of its scenario, and print what came out."""
+    from cellfree_sim.results.observer import Several
+
+    if tensorboard:
+        from cellfree_sim.results.exports.event_files import check_installed
+
+        check_installed()
+    observer: Any = Several(display) if tensorboard else display
     try:
         # Ray's threads tell of dead workers on stdout, which is for results
         with ended_like_ctrl_c(), redirect_stdout(sys.stderr), start(address=address, observer=observer) as simulation:
+            if tensorboard:
+                observer.add(_curves(simulation.folder))
             simulation.advance()
             result = simulation.result()
     finally:
         observer.close()
     show(outcome(result.folder))
     return DONE
+
+
+def _curves(folder: Path) -> Observer:
+    """Writes curves for TensorBoard into a run folder."""
+    from cellfree_sim import load_results
+    from cellfree_sim.results.exports import FORMS
+    from cellfree_sim.results.exports.tensorboard import TensorBoardObserver
+
+    return TensorBoardObserver(folder / FORMS["tensorboard"].place, load_results(folder))
 
 
 @contextmanager

@@ -60,6 +60,47 @@ class Quiet:
         """Ignored."""
 
 
+class Several:
+    """Tells several observers, which may come one after another."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """One more, that is told from now on."""
+        self._observers.append(observer)
+
+    def phase(self, name: str, detail: str = "") -> None:
+        """To all."""
+        for each in self._observers:
+            each.phase(name, detail)
+
+    def channels(self, station: str, done: int, total: int) -> None:
+        """To all."""
+        for each in self._observers:
+            each.channels(station, done, total)
+
+    def round(self, metrics: Mapping[str, Any]) -> None:
+        """To all."""
+        for each in self._observers:
+            each.round(metrics)
+
+    def bursts(self, progress: Mapping[str, Any]) -> None:
+        """To all."""
+        for each in self._observers:
+            each.bursts(progress)
+
+    def note(self, text: str) -> None:
+        """To all."""
+        for each in self._observers:
+            each.note(text)
+
+    def close(self) -> None:
+        """All of them."""
+        for each in self._observers:
+            each.close()
+
+
 class PlainDisplay:
     """Lines for logs and pipes: phases, notes and validations at once, steps and channels every two seconds.
 

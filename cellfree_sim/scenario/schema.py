@@ -262,6 +262,12 @@ class Placement(Section):
     )
     mbs: Share = Share()
     sbs: SbsShare = SbsShare()
+    metrics_port: int | None = Field(
+        None,
+        ge=1024,
+        le=65535,
+        description="where a cluster of the run's own serves Prometheus metrics (extra metrics); none: anywhere",
+    )
 
 
 class Scenario(Section):

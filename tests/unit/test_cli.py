@@ -30,19 +30,9 @@ from cellfree_sim.scenario import dump_scenario, events, scenario_schema
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
-COMMANDS = ["run", "inject", "remove", "status", "pause", "continue", "stop", "watch", "report", "bench"]
-COMMANDS += [
-    "export",
-    "trace",
-    "reproduce",
-    "sweep",
-    "train",
-    "detectors",
-    "policies",
-    "scenarios",
-    "doctor",
-    "completion",
-]
+COMMANDS = ["run", "inject", "remove", "status", "pause", "continue", "stop", "watch", "report", "bench", "export"]
+COMMANDS += ["trace", "reproduce", "sweep", "train", "detectors", "metrics", "policies", "scenarios", "doctor"]
+COMMANDS += ["completion"]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
@@ -92,7 +82,7 @@ class TestHelp:
         main(["run", "--help"])
         text = capsys.readouterr().out
         options = ["--help", "--out", "--address", "--engine", "--resume", "--set", "--seed", "--quiet", "--detach"]
-        options.append("--dry-run")
+        options += ["--dry-run", "--tensorboard"]
         assert sorted(set(re.findall(r"--[a-z-]+", text.partition("examples:")[0]))) == sorted(options)
 
     def test_version(self, capsys: pytest.CaptureFixture[str]) -> None:

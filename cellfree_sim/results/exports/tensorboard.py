@@ -55,13 +55,21 @@ def write_tensorboard(run: RunData, folder: Path) -> Path:
         UserError: TensorBoard is not installed, or the run goes on and writes there itself.
         RunFolderError: the run folder is damaged, or `folder` cannot be written.
     """
-    there = list(folder.glob(PATTERN))
-    if there and run_status(run.folder).status == "running":
-        raise UserError(
-            f"{run.folder}: goes on, and may be writing to {folder}; wait for its end, or choose another --out"
-        )
+    if any(folder.glob(PATTERN)) and run_status(run.folder).status == "running":
+        raise UserError(f"{run.folder}: goes on, and may be writing to {folder}; wait for its end, or choose --out")
+    writer = _writer_with_all(run, folder)
+    last = int(run.metrics["step"].max()) if len(run.metrics) else 0
+    for figure in sorted(run.files.figures_path.glob("*.png")):
+        writer.image(f"figures/{figure.stem}", figure.read_bytes(), last, started_at(run))
+    writer.close()
+    return folder
+
+
+def _writer_with_all(run: RunData, folder: Path) -> EventWriter:
+    """The only event file in `folder`, with all that a run has recorded so far."""
+    before = list(folder.glob(PATTERN))
     writer = EventWriter(folder)
-    for file in there:
+    for file in before:
         file.unlink()
     began_s = started_at(run)
     settings = flat(run.scenario) | {"algorithm": run.algorithm}
@@ -73,11 +81,8 @@ def write_tensorboard(run: RunData, folder: Path) -> Path:
     for service, rows in run.uplink.groupby("service", sort=False):
         for tag, burst, value in _curves_of_bursts(f"uplink/{service}", rows):
             writer.scalar(tag, value, burst, began_s)
-    last = int(run.metrics["step"].max()) if len(run.metrics) else 0
-    for figure in sorted(run.files.figures_path.glob("*.png")):
-        writer.image(f"figures/{figure.stem}", figure.read_bytes(), last, began_s)
-    writer.close()
-    return folder
+    writer.flush()
+    return writer
 
 
 def started_at(run: RunData) -> float:
@@ -119,20 +124,16 @@ class TensorBoardObserver:
     """Writes the curves of a run while it goes on; see `cellfree_sim.results.observer.Observer`.
 
     Args:
-        folder: where the event file goes; a run that is resumed adds another one to it.
-        run: what is written first: its scenario.
+        folder: where the event file goes, in the place of those that are there.
+        run: what it has recorded so far is written first: its scenario, and where it was resumed, the rounds before.
     """
 
     FLUSH_EVERY = 20  # rounds
 
     def __init__(self, folder: Path, run: RunData) -> None:
         """UserError where TensorBoard is not installed."""
-        self._writer = EventWriter(folder)
+        self._writer = _writer_with_all(run, folder)
         self._rounds = 0
-        settings = flat(run.scenario) | {"algorithm": run.algorithm}
-        self._writer.settings(settings, ["validation/sum_rate", "training/joint_loss"])
-        self._writer.text("scenario", as_code(run.scenario_text))
-        self._writer.flush()
 
     def phase(self, name: str, detail: str = "") -> None:
         """Ignored."""

@@ -6,6 +6,7 @@ For traces, which have no reader in Python, the rules of the Trace Event Format 
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import itertools
 import json
 import math
@@ -26,6 +27,7 @@ from cellfree_sim.cli import main
 from cellfree_sim.errors import RunFolderError
 from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.exports import FORMS, export
+from cellfree_sim.results.exports.event_files import EXTRA
 from cellfree_sim.results.exports.selection import Selection, Span
 from cellfree_sim.results.exports.trace import write_trace
 from cellfree_sim.results.observer import Quiet
@@ -167,11 +169,31 @@ class TestTensorBoard:
             export(load_results([heard.folder]), "tensorboard", tmp_path)
         assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 
+    def test_a_run_writes_the_same_curves_while_it_goes_on_and_when_it_is_resumed(self, heard, tmp_path, monkeypatch):
+        monkeypatch.setattr("cellfree_sim.results.report.build_report", lambda folder: None)
+        monkeypatch.chdir(tmp_path)
+        scenario = Scenario.model_validate(HEARD | {"checkpoint_every_steps": 7})
+        with Simulation.launch(scenario, engine="inline", out="run", observer=Quiet()) as simulation:
+            simulation.advance(steps=12)
+        assert main(["run", "--resume", "run", "--quiet", "--tensorboard"]) == 0
+        (file,) = Path("run/tensorboard").iterdir()
+        read = EventAccumulator(str(file)).Reload()
+        for tag, column in (("training/joint_loss", "joint_loss"), ("backhaul/bytes", "bytes")):
+            training = heard.metrics[heard.metrics["phase"] == "training"]
+            points = [(point.step, point.value) for point in read.Scalars(tag)]
+            assert points == list(zip(training["step"], training[column].astype("float32"), strict=True))
+        assert [point.step for point in read.Scalars("test/sum_rate")] == [20]
+        last = read.Scalars("uplink/fused/ser")[-1]
+        rows = heard.uplink[heard.uplink["service"] == "fused"]
+        assert last.step == 23 and last.value == pytest.approx(rows["symbol_errors"].sum() / rows["symbols"].sum())
+
     def test_without_tensorboard_one_line_says_how_to_get_it(self, heard, tmp_path, monkeypatch, capsys):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        found = importlib.util.find_spec
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorboard" else found(name))
         assert main(["export", str(heard.folder), "--to", "tensorboard", "--out", str(tmp_path)]) == 2
-        error = capsys.readouterr().err
-        assert error.count("\n") == 1 and "pip install 'cellfree-sim[tensorboard]'" in error
+        assert main(["run", "tiny", "--tensorboard", "--out", str(tmp_path / "run")]) == 2
+        errors = capsys.readouterr().err.splitlines()
+        assert errors == 2 * [f"cellfree: error: {EXTRA}"] and not (tmp_path / "run").exists()
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
