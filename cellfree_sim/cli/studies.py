@@ -265,6 +265,12 @@ def _list(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _rank(word: str) -> tuple[int, str]:
+    """Verdicts in the order in which a reader asks for them."""
+    order = ("holds", "does not hold", "cannot hold", "undecided")
+    return (order.index(word) if word in order else len(order)), word
+
+
 def _told(last: Mapping[str, Mapping[str, Any]]) -> str:
     """The last verdicts in a few words."""
     parts = []
@@ -273,7 +279,7 @@ def _told(last: Mapping[str, Mapping[str, Any]]) -> str:
             parts.append(f"{scale}: verdict.json is damaged")
             continue
         words = [verdict["verdict"] for verdict in content["verdicts"]]
-        counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+        counts = ", ".join(f"{words.count(word)} {word}" for word in sorted(set(words), key=_rank))
         own = f" ({flat(' '.join(content['departures']))})" if content.get("departures") else ""
         parts.append(f"{scale}{own}: {counts or 'no claims'}")
     return "; ".join(parts) or "not yet run"
