@@ -45,6 +45,7 @@ def judge(machine: Machine) -> list[Finding]:
         *_computer(machine),
         *_places(machine),
         *_torch(machine),
+        _sionna(machine.sionna),
         *_ray(machine),
         *_extras(machine.packages),
     ]
@@ -176,9 +177,19 @@ def _why_no_gpu(machine: Machine) -> str:
     return "check the driver: nvidia-smi says which CUDA it has, torch.version.cuda which is wanted"
 
 
+def _sionna(version: str) -> Finding:
+    if version:
+        return Finding("Sionna", "ok", f"{version}: TR 38.901 channels, and detectors to compare with")
+    return Finding(
+        "Sionna", "note", "not installed: no TR 38.901 channels", "pip install sionna-no-rt, or use rayleigh"
+    )
+
+
 def _ray(machine: Machine) -> Iterator[Finding]:
     address = machine.variables.get("RAY_ADDRESS", "")
-    if machine.address_hindrance:
+    if not machine.ray:
+        yield Finding("Ray", "problem", "not installed", "pip install ray, or use --engine inline")
+    elif machine.address_hindrance:
         remedy = "unset RAY_ADDRESS for a cluster of the run's own, or set it to host:port of one that runs"
         yield Finding("Ray", "problem", machine.address_hindrance, remedy)
     elif address:
@@ -186,7 +197,8 @@ def _ray(machine: Machine) -> Iterator[Finding]:
             "Ray", "note", f"runs join the cluster at {address}, as RAY_ADDRESS says", "unset it to start one"
         )
     else:
-        yield Finding("Ray", "ok", "each run starts a cluster of its own here; try it: cellfree doctor --ray")
+        told = f"{machine.ray}; each run starts a cluster of its own, to be tried by: cellfree doctor --ray"
+        yield Finding("Ray", "ok", told)
     if machine.clusters:
         pids = ", ".join(map(str, machine.clusters))
         text = "no run joins one unless --address or RAY_ADDRESS says so; never 'ray stop', it ends all of them"

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from cellfree_sim.doctor.limits import cpu_quota, memory_limit
-from cellfree_sim.doctor.packages import Package, packages
+from cellfree_sim.doctor.packages import Package, installed, packages
 
 VARIABLES = (
     "CELLFREE_CACHE_DIR",
@@ -74,6 +74,7 @@ class Machine:
         open_files: how many this process may open.
         runs, cache, temporary: where runs, channels and Ray's sockets go.
         packages: what the installation asks for.
+        ray, sionna: their versions; empty where they are not installed.
         foreign_agents: where the import name `agents` leads, where that is not to this project.
         shipped: how many scenarios, detectors and policies came with the package.
         nvidia_devices: GPUs that the system shows, whether or not torch can use them.
@@ -98,6 +99,8 @@ class Machine:
     cache: Place
     temporary: Place
     packages: Sequence[Package]
+    ray: str
+    sionna: str
     foreign_agents: str
     shipped: Mapping[str, int]
     torch: Torch
@@ -138,6 +141,8 @@ def look(
         cache=_cache(variables),
         temporary=place(Path(variables.get("RAY_TMPDIR") or tempfile.gettempdir())),
         packages=packages(),
+        ray=installed("ray") or "",
+        sionna=installed("sionna-no-rt") or installed("sionna") or "",
         foreign_agents=foreign,
         shipped=_shipped(),
         torch=_torch(),
