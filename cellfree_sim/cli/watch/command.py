@@ -64,18 +64,27 @@ def _watch(arguments: argparse.Namespace) -> int:
         if arguments.web:
             web.serve(run, arguments)
             return DONE
-        if arguments.plain or not _has_screen():
-            from cellfree_sim.cli.watch.plain import follow
-
-            return status_of(follow(run, sys.stdout, PLAIN_EVERY_S if every_s is None else every_s))
-        from cellfree_sim.cli.watch.screen import Screen
-
-        last = Screen(run, SCREEN_EVERY_S if every_s is None else every_s).show()
+        try:
+            last = _shown(run, every_s, plain=arguments.plain or not _has_screen())
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{run.status().run} goes on") from None
     if last.lives:
-        complain(f"{last.run} goes on; look again with: cellfree watch {flat(arguments.run or '')}".rstrip(), kind="")
-        return DONE
-    complain(how_it_ended(last), kind="")
+        named = [flat(arguments.run)] if arguments.run else []
+        complain(" ".join([f"{last.run} goes on; look again with: cellfree watch", *named]), kind="")
+    else:
+        complain(how_it_ended(last), kind="")
     return status_of(last)
+
+
+def _shown(run: Watched, every_s: float | None, *, plain: bool) -> RunStatus:
+    """Show the run until it has ended or the person has seen enough; returns how it was then."""
+    if plain:
+        from cellfree_sim.cli.watch.plain import follow
+
+        return follow(run, sys.stdout, PLAIN_EVERY_S if every_s is None else every_s)
+    from cellfree_sim.cli.watch.screen import Screen
+
+    return Screen(run, SCREEN_EVERY_S if every_s is None else every_s).show()
 
 
 def how_it_ended(run: RunStatus) -> str:

@@ -35,15 +35,14 @@ class Orders:
             self._under_way[number] = (doing, self._clock())
         threading.Thread(target=self._carry_out, args=[number, order, done], name="order", daemon=True).start()
 
-    def told(self) -> tuple[str, str]:
-        """What a person should know now, on one line, and its style; empty where that is nothing."""
+    def told(self) -> list[tuple[str, str]]:
+        """What a person should know now, each with its style: what became of the last order, and what is under way."""
         with self._lock:
             now_s = self._clock()
-            if self._under_way:
-                doing = [f"{what} … {now_s - since:.0f} s" for what, since in self._under_way.values()]
-                return ", ".join(doing), "cyan"
             text, style, since = self._last
-            return (text, style) if now_s - since < SHOWN_S else ("", "")
+            told = [(text, style)] if text and now_s - since < SHOWN_S else []
+            doing = [f"{what} ... {now_s - began:.0f} s" for what, began in self._under_way.values()]
+            return [*told, (", ".join(doing), "cyan")] if doing else told
 
     def say(self, text: str, style: str = "") -> None:
         """Show this as if it had been ordered."""

@@ -57,7 +57,7 @@ class Lines:
         before, self._before = self._before, status
         lines = []
         phase = (status.status, status.phase, status.detail)
-        if before is None or phase != (before.status, before.phase, before.detail):
+        if status.lives and (before is None or phase != (before.status, before.phase, before.detail)):
             lines.append(_phase(status))
         lines += [f"event {line}" for line in self._new_events(status)]
         lines += self._new_validations(status)

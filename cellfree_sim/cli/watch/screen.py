@@ -64,15 +64,23 @@ class Screen:
         try:
             with ExitStack() as stack:
                 stack.enter_context(self._keyboard.listening())
-                live = stack.enter_context(
-                    Live(self._picture(), console=self._console, screen=True, auto_refresh=False)
-                )
+                live = stack.enter_context(self._live())
                 stack.enter_context(_stopping_well(live, self._keyboard))
                 self._loop(live)
         finally:
             if not self._left:
                 self._console.print(self._last_picture())
         return self._status
+
+    def _live(self) -> Live:
+        return Live(
+            self._picture(),
+            console=self._console,
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def _loop(self, live: Live) -> None:
         looked_s = drawn_s = time.monotonic()
@@ -155,8 +163,11 @@ class Screen:
 
     def _foot(self, width: int) -> list[Text]:
         """What became of orders, and the keys; or what is asked, and what is wrong with the answer."""
-        text, style = self._orders.told()
-        told = [Text(line, style) for line in textwrap.wrap(text, max(width, 10))[:MESSAGE_LINES]] or [Text()]
+        told = [
+            Text(line, style)
+            for text, style in self._orders.told()
+            for line in textwrap.wrap(text, max(width, 10))[:MESSAGE_LINES]
+        ] or [Text()]
         if self._helps:
             return [*told, Text("any key goes back", "dim")]
         if self._question is None:

@@ -39,6 +39,8 @@ HELP = (
     "wait   longest wait in front of a link, simulated; used: share of its time",
 )
 SIDE_BY_SIDE = 100  # columns from which on tables stand beside each other
+ROOMY = 12  # lines from which on tables stand apart
+MOST_EVENTS = 4
 STALE_S = 6.0
 STATUS_STYLE = {"running": "green", "paused": "yellow", "starting": "cyan", "done": "green"}
 _ASCII_BARS = ".:-=+*#%@"
@@ -71,7 +73,9 @@ def lines_of(status: RunStatus, width: int, height: int, *, first: int = 0, utf8
 def head(status: RunStatus, width: int, *, utf8: bool = True) -> list[Text]:
     """Name, status, phase and progress; then what it earns and costs."""
     first = Text.assemble((status.run, "bold"), "  ", (status.status, STATUS_STYLE.get(status.status, "red")))
-    if status.lives and status.phase not in (None, status.status):
+    if status.status == "starting":
+        first.append("  its processes come up", "cyan")
+    elif status.lives and status.phase is not None:
         first.append(f"  {status.phase}", "cyan")
     age_s = time.time() - status.told_at if status.told_at is not None else 0.0
     if status.status == "running" and age_s > STALE_S:
@@ -230,25 +234,19 @@ def _tables(status: RunStatus, width: int, height: int, first: int) -> list[Text
     tables = [stations_of(status), links_of(status), services_of(status)]
     wanted = [1 + len(table[0].cells) if table[0].cells else 0 for table in tables]
     events = [event_row(event) for event in status.events][::-1]
-    wanted.append(min(len(events), 4) and 1 + min(len(events), 4))
+    wanted.append(min(len(events), MOST_EVENTS) and 1 + min(len(events), MOST_EVENTS))
     if wide:  # the first two share their lines
-        together = max(wanted[0], wanted[1])
-        heights = _shared([together, wanted[2], wanted[3]], height)
+        wanted[:2] = [max(wanted[:2])]
+    gap = 1 if height >= ROOMY else 0
+    heights = _shared(wanted, height - gap * sum(want > 0 for want in wanted))
+    if wide:
         half = (width - 3) // 2
         left, right = (table_lines(table, half, heights[0], first) for table in tables[:2])
         blocks = [_beside(left, right, half), table_lines(tables[2], width, heights[1], first)]
     else:
-        heights = _shared(wanted, height)
         blocks = [table_lines(table, width, room, first) for table, room in zip(tables, heights, strict=False)]
     blocks.append(_events(events, heights[-1]))
-    found: list[Text] = []
-    spare = height - sum(len(block) for block in blocks)
-    for block in [block for block in blocks if block]:
-        if spare > 0:
-            found.append(Text())
-            spare -= 1
-        found += block
-    return found
+    return [line for block in blocks if block for line in (*([Text()] * gap), *block)]
 
 
 def _shared(wanted: Sequence[int], height: int) -> list[int]:
