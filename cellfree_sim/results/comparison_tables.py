@@ -26,37 +26,23 @@ SHOWN_KEYS, NAMED_KEYS = 60, 4
 
 def runs_table(compared: Sequence[Contender]) -> Table:
     """What the runs are: scenario, seed, how they ended, how long they took."""
-    columns = [
-        "run",
-        "scenario",
-        "seed",
-        "status",
-        "steps",
-        "bursts",
-        "engine",
-        "wall time (s)",
-        "simulated time (s)",
-        "folder",
-    ]
+    heard = any(not each.run.uplink.empty for each in compared)
+    columns = ["run", "scenario", "seed", "status", "steps", *(["bursts"] if heard else []), "engine"]
+    columns += ["wall time (s)", "simulated time (s)", "folder"]
     rows = []
     for each in compared:
         summary = each.run.summary
-        bursts = each.run.uplink["burst"].nunique()
-        wall, simulated = summary.get("wall_seconds"), summary.get("simulated_seconds")
-        rows.append(
-            Row(
-                [
-                    *(each.label, each.run.name, "–" if each.seed is None else str(each.seed), each.status),
-                    *(
-                        f"{summary['steps']:,}" if summary.get("steps") is not None else "–",
-                        f"{bursts:,}" if bursts else "–",
-                    ),
-                    *(str(summary.get("engine") or "–"), "–" if wall is None else f"{wall:,.1f}"),
-                    *("–" if simulated is None else f"{simulated:.4g}", str(each.run.folder)),
-                ]
-            )
-        )
-    return Table("Runs", columns, rows, "Wall times are those of the machines the runs were on, report not counted.")
+        steps, wall, simulated = (summary.get(key) for key in ("steps", "wall_seconds", "simulated_seconds"))
+        cells = [each.label, each.run.name, "–" if each.seed is None else str(each.seed), each.status]
+        cells += [
+            "–" if steps is None else f"{steps:,}",
+            *([f"{each.run.uplink['burst'].nunique():,}"] if heard else []),
+        ]
+        cells += [str(summary.get("engine") or "–"), "–" if wall is None else f"{wall:,.1f}"]
+        cells += ["–" if simulated is None else f"{simulated:.4g}", str(each.run.folder)]
+        rows.append(Row(cells))
+    note = "Wall times are those of the machines the runs were on, report not counted."
+    return Table("Runs", columns, rows, note, layout="tight")
 
 
 def differences_table(compared: Sequence[Contender]) -> Table:

@@ -150,7 +150,6 @@ def remarks(compared: Sequence[Contender]) -> list[str]:
             )
             continue
         problem = other_problem(first.run, other.run)
-        seeds = first.seed != other.seed
         if problem:
             found.append(
                 f"{other.label} had another problem to solve than {first.label} ({tables.named(problem)}): "
@@ -159,10 +158,9 @@ def remarks(compared: Sequence[Contender]) -> list[str]:
             continue
         channels = other_channels(first.run, other.run)
         if channels:
-            because = "another seed" if seeds else "other held-out channels"
+            because = "another seed" if channels == ["seed"] else tables.named(channels)
             found.append(
-                f"{other.label} was tested on other realisations than {first.label} "
-                f"({because}: {tables.named(channels)}): "
+                f"{other.label} was tested on other realisations than {first.label} ({because}): "
                 "differences are those of two independent means, and less sure than paired ones."
             )
         elif rate_difference(first, other).how == "not paired":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 FEW_RUNS = 5  # so many bars beside each other can be labelled
-KINDS_SHOWN = 6
+KINDS_SHOWN, LEAST_PART = 6, 0.003  # kinds of messages: so many, and no smaller part of the largest than this
 LEGEND_BELOW_IN = 0.36
 
 
@@ -179,8 +179,10 @@ def draw_bytes(compared: Sequence[Contender]) -> Figure | None:
     kinds = sorted(
         {kind for own in sizes for kind in own.index}, key=lambda kind: -max(own.get(kind, 0) for own in sizes)
     )
+    least = LEAST_PART * max(max(own, default=0) for own in sizes)
+    shown_kinds = [kind for kind in kinds if max(own.get(kind, 0) for own in sizes) >= least][:KINDS_SHOWN]
     bar_in = 0.15 if len(compared) <= FEW_RUNS else 0.08
-    height = 1.35 + max(0.26 * len(compared), bar_in * (len(compared) + 1) * min(len(kinds), KINDS_SHOWN))
+    height = 1.35 + max(0.26 * len(compared), bar_in * (len(compared) + 1) * len(shown_kinds))
     figure, (purposes, each_kind) = style.new_figure(style.PAGE_IN, height, 1, 2)
     for row, table in enumerate(frames):
         left = 0.0
@@ -193,13 +195,13 @@ def draw_bytes(compared: Sequence[Contender]) -> Figure | None:
     thick = 1 / (len(compared) + 1)
     for number, (each, own, look) in enumerate(zip(compared, sizes, looks(len(compared)), strict=True)):
         places = {kind: kinds.index(kind) + thick * (number - (len(compared) - 1) / 2) for kind in own.index}
-        shown = [kind for kind in kinds[:KINDS_SHOWN] if kind in places]
+        shown = [kind for kind in shown_kinds if kind in places]
         lengths = [own[kind] / 1e6 for kind in shown]
         each_kind.barh([places[kind] for kind in shown], lengths, 0.92 * thick, color=look["color"], label=each.label)
         for kind in shown if len(compared) <= FEW_RUNS else []:
             _say_size(each_kind, float(own[kind]), places[kind])
-    _names_of_rows(each_kind, [kind.replace("_", " ") for kind in kinds[:KINDS_SHOWN]])
-    some = f", largest {KINDS_SHOWN} of {len(kinds)}" if len(kinds) > KINDS_SHOWN else ""
+    _names_of_rows(each_kind, [kind.replace("_", " ") for kind in shown_kinds])
+    some = f", largest {len(shown_kinds)} of {len(kinds)}" if len(kinds) > len(shown_kinds) else ""
     style.panel_letter(purposes, "a", "by purpose")
     style.panel_letter(each_kind, "b", f"by kind of message{some}")
     for axes, names in ((purposes, list(PURPOSE_COLOURS)), (each_kind, [each.label for each in compared])):

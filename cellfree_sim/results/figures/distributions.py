@@ -66,6 +66,8 @@ def draw_paired(run: RunData) -> Figure | None:
 
 def draw_gains(gains: Sequence[tuple[str, NDArray[np.float64], float, float, Any]], label: str) -> Figure:
     """Differences of each realisation as dots, a row for each of (name, differences, mean, standard error, colour)."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = style.new_figure(style.COLUMN_IN, 0.9 + 0.5 * len(gains))
     jitter = np.random.default_rng(0)
     for row, (_, gaps, mean, error, colour) in enumerate(gains):
@@ -85,6 +87,7 @@ def draw_gains(gains: Sequence[tuple[str, NDArray[np.float64], float, float, Any
     axes.axvline(0, color=style.BLACK, linewidth=0.8)
     axes.set_yticks(range(len(gains)), [name for name, *_ in gains])
     axes.set_ylim(len(gains) - 0.6, -0.65)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(label)
     axes.grid(axis="x")

@@ -90,7 +90,8 @@ def _readout(figure: Figure, name: str) -> dict[str, Any]:
             data = _data(artist, axes)
             if data is not None:
                 told["data"].append({"panel": panel, **data})
-                told.setdefault("colour", _colour_of(artist))
+            if "colour" not in told:
+                told["colour"] = _colour_of(artist)
             artist.set_gid(f"{name}--{place}--{told['parts']}")
             told["parts"] += 1
         panels[-1]["rows"] = _rows(figure, axes)

@@ -55,7 +55,7 @@ def draw(run: RunData) -> Figure | None:
     if marks:
         entries = [events.draw_lines(axes, marks) for axes in (rates, loss, *strip)]
         handles.append(entries[0])
-        columns = {"ncols": 4, "columnspacing": 1.0, "handlelength": 1.6}
+        columns = {"ncols": 4, "columnspacing": 0.8, "handlelength": 1.4, "handletextpad": 0.5}
     rates.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, **columns)
     figure.align_ylabels([rates, loss])
     for axes in strip:

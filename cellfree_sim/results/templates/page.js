@@ -149,7 +149,7 @@
   function under(readout, panelNumber, at, off) {
     const panel = readout.panels[panelNumber];
     const [x, y] = [scale(panel, 0), scale(panel, 1)];
-    const row = panel.rows.find((each) => each.top <= at.y && at.y <= each.bottom);
+    const row = panel.rows.find((each) => each.top - 3 <= at.y && at.y <= each.bottom + 3);
     if (row) {
       const values = row.values.filter(([label]) => !off.has(label));
       return { title: row.name, lines: values.map(([label, value]) => ({ label, text: shown(value), colour: colourOf(readout, label) })), dots: [] };
