@@ -12,8 +12,9 @@ from fake_watched import FakeRun
 from cellfree_sim.web import PageServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Not for the whole session: an event loop belongs to it, and beside that no test with one of its own can run."""
     with chromium() as found:
         yield found
 

@@ -146,7 +146,7 @@ export class Chart {
       const at = this.xOf(x);
       group.append(svg("line", { x1: at, x2: at, y1: MARGIN.top - 4, y2: bottom }));
       const width = 6 * short.length;
-      const left = Math.min(Math.max(at - width / 2, MARGIN.left + 40), this.width - width - 4);
+      const left = Math.min(Math.max(at - width / 2, MARGIN.left), this.width - width - 4);
       if (left < free) continue;
       group.append(svg("text", { x: left, y: MARGIN.top - 8 }, short));
       free = left + width + 8;

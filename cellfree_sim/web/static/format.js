@@ -1,6 +1,6 @@
 // Numbers with units, for people. Whatever is not known is a dash.
 
-const NONE = "–";
+export const NONE = "–";
 const known = (value) => typeof value === "number" && Number.isFinite(value);
 
 /** About `digits` significant digits, without exponents where a person would not write one. */

@@ -15,7 +15,8 @@ const CHIPS = {
   vanished: ["vanished", "bad"],
   silent: ["does not answer", "bad"],
 };
-const SILENT_S = 8;
+const WAITING = { pause: "Pausing …", resume: "Continuing …" };
+const QUIET_S = 8;
 
 /** Why a run takes no orders from this page; null where it does. */
 export function whyNoOrders({ status, engine, link }) {
@@ -45,7 +46,9 @@ export class Header {
     $("chip").className = `chip ${kind}`;
     $("chip").hidden = !word;
     const lives = status === "starting" || status === "running";
-    setText($("phase"), lives && phase ? phase : "");
+    const quiet_s = state.now - state.told_at;
+    const quiet = quiet_s > QUIET_S ? ` · last word ${Math.round(quiet_s)} s ago` : "";
+    setText($("phase"), lives && phase ? phase + quiet : "");
     $("phase").title = detail ?? "";
     setText($("engine"), engine ? `engine ${engine}` : "");
     const made = lives ? Object.values(state.channels ?? {}) : [];
@@ -59,9 +62,10 @@ export class Header {
     const stations = (state.stations ?? []).filter(({ kind: each, status: own }) => each === "sbs" && own === "active");
     setText($("station-count"), state.stations?.length ? String(stations.length) : "–");
     setText($("user-count"), format.count(state.users?.count));
-    setText($("pause"), status === "paused" ? "Continue" : "Pause");
+    const waiting = (state.orders ?? []).find(({ order }) => order in WAITING);
+    setText($("pause"), waiting ? WAITING[waiting.order] : status === "paused" ? "Continue" : "Pause");
     for (const id of ["pause", "stop", "add"]) {
-      $(id).disabled = state.whyNoOrders !== null;
+      $(id).disabled = state.whyNoOrders !== null || (id === "pause" && waiting !== undefined);
       $(id).title = state.whyNoOrders ?? "";
     }
     this.#banner();
@@ -115,7 +119,7 @@ function progress(id, done, all, noun) {
 }
 
 /** What a person must know first: text and kind. */
-function banner({ link, linkText, problem, status, engine, told_at, now, folder }) {
+function banner({ link, linkText, problem, status, engine, folder }) {
   if (link === "stranger") return [`This page cannot be shown: ${linkText}.`, "bad"];
   if (link === "ended") return ["The server of this page has ended; the run goes on without it. This page connects again when 'cellfree watch --web' is back at the same address.", "bad"];
   if (link === "gone") return ["The server of this page does not answer; trying again. What you see is its last word.", "bad"];
@@ -128,7 +132,6 @@ function banner({ link, linkText, problem, status, engine, told_at, now, folder 
   if (status === "starting") return ["The run has not begun yet: stations and their channels are being prepared.", "calm"];
   if (status === "paused") return ["The run is paused; it holds at a round boundary.", "calm"];
   if (status !== "running") return ["The run has ended; what you see is its last state.", "calm"];
-  if (now - told_at > SILENT_S) return [`Nothing new for ${Math.round(now - told_at)} s.`, "calm"];
   if (engine === "inline") return ["On the inline engine a run can be watched, but not changed from here.", "calm"];
   return ["", "calm"];
 }

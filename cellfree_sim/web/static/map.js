@@ -1,6 +1,6 @@
 // The map of the network: area, users, links as wide as their traffic, stations, and the place that was clicked.
 
-import { Keyed, el, setAttributes, setText, svg } from "./dom.js";
+import { $, Keyed, el, setAttributes, setText, svg } from "./dom.js";
 import * as format from "./format.js";
 import { ticks } from "./chart.js";
 
@@ -66,9 +66,10 @@ export class NetworkMap {
     const all = !this.drawn || changed.has("area_m");
     this.state = state;
     if (!this.width || !state.area_m?.length) return;
+    $("no-map").hidden = true;
     if (all) this.#drawArea();
     if (all || changed.has("users")) this.#drawUsers();
-    if (all || changed.has("links") || changed.has("stations")) this.#drawNetwork();
+    if (all || changed.has("links") || changed.has("stations") || changed.has("orders")) this.#drawNetwork();
     this.#drawGhosts();
     this.#showTip();
     this.drawn = true;
@@ -206,9 +207,10 @@ export class NetworkMap {
   #placeStation(node, station) {
     const [x, y] = this.places.get(station.name);
     const { kind, status } = station;
+    const leaving = (this.state.orders ?? []).some((each) => each.order === "remove" && each.station === station.name);
     setAttributes(node, {
       transform: `translate(${x.toFixed(1)},${y.toFixed(1)})`,
-      class: `station ${kind} ${status}${this.selected === station.name ? " selected" : ""}`,
+      class: `station ${kind} ${status}${leaving ? " leaving" : ""}${this.selected === station.name ? " selected" : ""}`,
       "aria-label": `${station.name}, ${kind?.toUpperCase()}, ${STATES[status] ?? status}`,
     });
     const symbol = `${kind} ${status}`;

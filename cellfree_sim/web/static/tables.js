@@ -8,12 +8,12 @@ const MOST_ROWS = 200;
 
 const STATIONS = [
   ["station", (each) => each.name, "button"],
-  ["state", (each) => (STATES[each.status] ?? String(each.status ?? "–")).split(":")[0]],
+  ["state", (each) => (STATES[each.status] ?? String(each.status ?? format.NONE)).split(":")[0]],
   ["step", (each) => format.count(each.step), "number"],
   ["sum rate (bit/s/Hz)", (each) => format.number(each.sum_rate), "number"],
   ["load", (each) => format.percent(each.load), "number"],
-  ["device", (each) => each.device ?? "–"],
-  ["node", (each) => each.node ?? "–"],
+  ["device", (each) => each.device ?? format.NONE],
+  ["node", (each) => each.node ?? format.NONE],
 ];
 const LINKS = [
   ["link", (each) => `${each.a} – ${each.b}`],
@@ -26,8 +26,8 @@ const LINKS = [
 ];
 const SERVICES = [
   ["service", (each) => each.name],
-  ["detector", (each) => each.detector ?? "–"],
-  ["cooperation", (each) => (each.cooperation ?? "–").replaceAll("_", " ")],
+  ["detector", (each) => each.detector ?? format.NONE],
+  ["cooperation", (each) => (each.cooperation ?? format.NONE).replaceAll("_", " ")],
   ["SER so far", (each) => format.number(each.ser), "number"],
   ["latency (ms)", (each) => format.number(each.latency_ms), "number"],
   ["p99 (ms)", (each) => format.number(each.latency_p99_ms), "number"],
@@ -55,8 +55,17 @@ class Table {
   show(keyed) {
     this.card.hidden = keyed.length === 0;
     this.rows.show(keyed.slice(0, MOST_ROWS));
+    this.#hideEmpty(keyed.map(([, item]) => item));
     this.more.hidden = keyed.length <= MOST_ROWS;
     setText(this.more, `and ${keyed.length - MOST_ROWS} more`);
+  }
+
+  /** Columns of which nothing is known in any row only take room: an uplink has no steps, one process no nodes. */
+  #hideEmpty(items) {
+    this.columns.forEach(([, text], index) => {
+      const empty = items.every((item) => text(item) === format.NONE);
+      for (const row of this.card.querySelectorAll("tr")) row.children[index].hidden = empty;
+    });
   }
 
   #row(key, onChoose) {
