@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cellfree_sim.studies.reproduce import Reproduction
     from cellfree_sim.studies.results import Results
     from cellfree_sim.studies.runner import Progress
+    from cellfree_sim.studies.study import Study
 
 MAX_DIGITS = 19  # of the largest seed
 WIDTH = 110
@@ -72,18 +73,13 @@ def add_options(parser: argparse.ArgumentParser, scale: str) -> None:
 
 def _reproduce(arguments: argparse.Namespace) -> int:
     from agents.cluster import check_cluster
-    from cellfree_sim.studies.reproduce import leave_failure, reproduce
     from cellfree_sim.studies.study import find_study, list_studies
-    from cellfree_sim.studies.summary import write_summary
 
-    if arguments.list:
-        if arguments.studies:
-            raise UserError("--list lists all studies; leave out STUDY")
-        return _list(arguments)
-    if arguments.summary:
-        if arguments.studies:
-            raise UserError("--summary is of all studies; leave out STUDY")
-        return _summary(arguments)
+    for name, handler in (("list", _list), ("summary", _summary)):
+        if getattr(arguments, name):
+            if arguments.studies:
+                raise UserError(f"--{name} is of all studies; leave out STUDY")
+            return handler(arguments)
     if not arguments.studies:
         raise UserError("reproduce: STUDY is missing; allowed: all, or names from 'cellfree reproduce --list'")
     if "all" in arguments.studies and len(arguments.studies) > 1:
@@ -93,37 +89,46 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if len(chosen) > 1:
         check_cluster(options["address"])
     found: list[dict[str, Any]] = []
-    status = DONE
     try:
-        for study in chosen:
-            if not arguments.quiet:
-                options["tell"] = teller(f"{study.name}: {study.title}, scale {arguments.scale}")
-            try:
-                # Ray's threads tell of dead workers on stdout, which is for results
-                with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
-                    made = reproduce(study, **options)
-            except CellfreeError as error:
-                if len(chosen) == 1:
-                    raise
-                complain(f"{study.name}: {error}")
-                leave_failure(study, options["out"], arguments.scale, error)
-                status = max(status, error.exit_status)
-                continue
-            finally:
-                if options["out"].is_dir():
-                    page = write_summary(options["out"], arguments.scale)
-            if arguments.json:
-                found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
-            else:
-                show(verdict_text(study.name, study.title, made) + ("\n" if study != chosen[-1] else ""))
-            if not any_done(made.results):
-                status = max(status, FAILED)
+        return max(_one(study, arguments, options, found, alone=len(chosen) == 1) for study in chosen)
     finally:  # a later study may be interrupted
         if found:
             show(json.dumps(found, indent=2))
-    if not arguments.json:
-        show(f"\nall studies so far: {page}")
-    return status
+
+
+def _one(
+    study: Study, arguments: argparse.Namespace, options: dict[str, Any], found: list[dict[str, Any]], *, alone: bool
+) -> int:
+    """Reproduce a study and tell its verdicts, or add them to `found` for JSON; returns the exit status.
+
+    Where it is not `alone`, what goes wrong is told, so that the next one has its turn.
+    """
+    from cellfree_sim.studies.reproduce import leave_failure, reproduce
+    from cellfree_sim.studies.summary import write_summary
+
+    out = options["out"]
+    if not arguments.quiet:
+        options = {**options, "tell": teller(f"{study.name}: {study.title}, scale {arguments.scale}")}
+    page = None
+    try:
+        # Ray's threads tell of dead workers on stdout, which is for results
+        with ended_like_ctrl_c(), redirect_stdout(sys.stderr):
+            made = reproduce(study, **options)
+    except CellfreeError as error:
+        if alone:
+            raise
+        complain(f"{study.name}: {error}")
+        leave_failure(study, out, arguments.scale, error)
+        return error.exit_status
+    finally:
+        if out.is_dir():
+            page = write_summary(out, arguments.scale)
+    if arguments.json:
+        found.append(json.loads((made.folder / "verdict.json").read_text(encoding="utf-8")))
+    else:
+        files = [["figure", str(made.figure)], ["table", str(made.folder / "table.csv")], ["all studies", str(page)]]
+        show(f"{verdict_text(study.name, study.title, made)}\n\n{table(files)}" + ("" if alone else "\n"))
+    return DONE if any_done(made.results) else FAILED
 
 
 def _summary(arguments: argparse.Namespace) -> int:
@@ -232,7 +237,7 @@ def verdict_text(name: str, title: str, made: Reproduction) -> str:
         if len(shown) < len(verdict.numbers):
             lines.append(f"    and {len(verdict.numbers) - len(shown)} more, in verdict.json")
     lines += not_done(made.failures)
-    return "\n".join([*lines, "", table([["figure", str(made.figure)], ["table", str(made.folder / "table.csv")]])])
+    return "\n".join(lines)
 
 
 def not_done(failures: Sequence[str]) -> list[str]:

@@ -198,7 +198,7 @@ def markdown(entries: Sequence[Entry], scale: str) -> str:
         lines += [entry.study.title, ""]
         if entry.png is not None:
             lines += [f"![{entry.study.name}]({entry.files[0][1]})", ""]
-        lines += [f"- **{each.verdict}**: {each.claim} {each.reason}" for each in entry.verdicts]
+        lines += [f"- **{each.verdict}**: {each.claim} *{each.reason}*" for each in entry.verdicts]
         links = ", ".join(f"[{name}]({target})" for name, target in entry.files[1:])
         lines += ["", f"{_caption(entry)}. {links}. `{entry.command}`"]
     return "\n".join(lines) + "\n"
