@@ -8,8 +8,7 @@ import select
 import sys
 import termios
 import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 ESCAPE, ENTER, BACKSPACE, UP, DOWN, CLEAR = "escape", "enter", "backspace", "up", "down", "clear"
@@ -26,27 +25,19 @@ class Keyboard:
 
     def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
-        self._before: list[Any] = []
+        self._before: list[Any] | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Let keys come one by one, and be silent on the screen; afterwards, as before."""
+    def listen(self) -> None:
+        """Let keys come one by one, and be silent on the screen."""
         self._before = termios.tcgetattr(self._descriptor)
-        try:
-            tty.setcbreak(self._descriptor, termios.TCSADRAIN)
-            yield
-        finally:
-            self._restore()
+        tty.setcbreak(self._descriptor, termios.TCSADRAIN)
 
-    @contextmanager
-    def deaf(self) -> Iterator[None]:
-        """Within `listening`, let the terminal be for others."""
-        self._restore()
-        try:
-            yield
-        finally:
-            tty.setcbreak(self._descriptor, termios.TCSADRAIN)
+    def leave(self) -> None:
+        """Let the terminal be as it was before `listen`; safe to call at any time."""
+        if self._before is not None:
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
 
     def read(self, timeout_s: float) -> list[str]:
         """Keys that were pressed, after waiting so long for the first: characters, or names such as `ENTER`.
@@ -63,10 +54,6 @@ class Keyboard:
         if not data:
             raise EOFError
         return keys_in(self._decoder.decode(data))
-
-    def _restore(self) -> None:
-        with suppress(termios.error):  # the terminal is gone
-            termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)
 
 
 def keys_in(text: str) -> list[str]:

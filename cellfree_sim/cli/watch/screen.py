@@ -13,8 +13,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -24,6 +24,7 @@ from rich.text import Text
 from cellfree_sim.cli.watch import keyboard, view
 from cellfree_sim.cli.watch.asking import Question, where_to_inject, whether, which_to_remove
 from cellfree_sim.cli.watch.orders import Orders, injected, removed
+from cellfree_sim.interrupts import deferred_interrupts
 
 if TYPE_CHECKING:
     from cellfree_sim.results.runs import RunStatus
@@ -58,22 +59,7 @@ class Screen:
         self._left = False
         self._first = 0  # row of the tables that are longer than the screen
         self._status = run.status()
-
-    def show(self) -> RunStatus:
-        """Draw and listen; returns how the run was at the end, and leaves that on the terminal."""
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(self._keyboard.listening())
-                live = stack.enter_context(self._live())
-                stack.enter_context(_stopping_well(live, self._keyboard))
-                self._loop(live)
-        finally:
-            if not self._left:
-                self._console.print(self._last_picture())
-        return self._status
-
-    def _live(self) -> Live:
-        return Live(
+        self._live = Live(
             self._picture(),
             console=self._console,
             screen=True,
@@ -82,7 +68,29 @@ class Screen:
             redirect_stderr=False,
         )
 
-    def _loop(self, live: Live) -> None:
+    def show(self) -> RunStatus:
+        """Draw and listen; returns how the run was at the end, and leaves that on the terminal."""
+        try:
+            with _stopping_well(self._begin, self._end):
+                self._begin()
+                self._loop()
+        finally:
+            with deferred_interrupts():  # nor does a second Ctrl-C keep the terminal
+                self._end()
+                if not self._left:
+                    self._console.print(self._last_picture())
+        return self._status
+
+    def _begin(self) -> None:
+        self._keyboard.listen()
+        self._live.start(refresh=True)
+
+    def _end(self) -> None:
+        """Give the terminal back, however far `_begin` has come."""
+        self._live.stop()
+        self._keyboard.leave()
+
+    def _loop(self) -> None:
         looked_s = drawn_s = time.monotonic()
         drawn: Any = None
         while self._status.lives and not self._left:
@@ -98,7 +106,7 @@ class Screen:
                 self._status, looked_s = self._run.status(), now_s
             what = (self._status.told_at, self._status.status, self._console.size, self._orders.told())
             if keys or what != drawn or now_s - drawn_s >= REDRAW_S:
-                live.update(self._picture(), refresh=True)
+                self._live.update(self._picture(), refresh=True)
                 drawn, drawn_s = what, now_s
         if not self._status.lives and not self._left:
             self._status = self._run.status()  # what was told last
@@ -195,14 +203,13 @@ def _stopped(_: Any) -> str:
 
 
 @contextmanager
-def _stopping_well(live: Live, keys: keyboard.Keyboard) -> Iterator[None]:
+def _stopping_well(begin: Callable[[], None], end: Callable[[], None]) -> Iterator[None]:
     """Let Ctrl-Z give the terminal back, and take it again when the process goes on."""
 
     def stop(*_: object) -> None:
-        live.stop()
-        with keys.deaf():
-            signal.raise_signal(signal.SIGSTOP)
-        live.start(refresh=True)
+        end()
+        signal.raise_signal(signal.SIGSTOP)
+        begin()
 
     if threading.current_thread() is not threading.main_thread():  # where no signal arrives
         yield
