@@ -80,7 +80,7 @@ def script(shell: str) -> str:
             action.complete = _named(_DESTINATIONS[action.dest])  # type: ignore[attr-defined]
         elif _CHOICES.fullmatch(metavar):
             action.choices = metavar.split("|")
-        elif metavar in ("DIR", "FILE"):
+        elif metavar in ("DIR", "FILE", "PATH"):
             action.complete = shtab.DIRECTORY if metavar == "DIR" else shtab.FILE  # type: ignore[attr-defined]
     return shtab.complete(parser, shell=shell)
 
@@ -104,12 +104,18 @@ def _named(kind: str) -> dict[str, Any]:
     if glob:
         bash += [f"  compgen -f -X '!{glob}' -- \"$1\"", '  compgen -d -- "$1"']
         zsh += [f"""  _alternative 'names:{kind}:compadd -a names' 'files:file:_files -g "{glob}"'"""]
+        fish = f"({command}; __fish_complete_path (commandline -ct))"
+    elif kind == "runs":  # anywhere else they are named by their folders
+        bash[0] += ' || compgen -d -- "$1"'
+        zsh += ["  _alternative 'names:run:compadd -a names' 'folders:folder:_files -/'"]
+        fish = f"({command}; __fish_complete_directories (commandline -ct))"
     else:
         zsh += ["  compadd -a names"]
+        fish = f"({command})"
     return {
         "bash": function,
         "zsh": function,
-        "fish": f"({command}{'; __fish_complete_path (commandline -ct)' if glob else ''})",
+        "fish": fish,
         "tcsh": f"`cellfree completion --names {kind}`",
         "preamble": {
             shell: "\n".join([f"{function}() {{", *lines, "}"]) for shell, lines in (("bash", bash), ("zsh", zsh))

@@ -34,6 +34,7 @@ OFFERED = {
     ("run", "quickstart", "--set", "downlink.ep"): "downlink.epochs",
     ("run", "--out", "ru"): "runs",
     ("stop", "qu"): "quickstart-1",
+    ("stop", "ru"): "runs",
     ("status", "--run", ""): "quickstart-1",
     ("reproduce", "cmtssl/fig8a", "cmtssl/fig8"): "cmtssl/fig8a cmtssl/fig8b cmtssl/fig8c",
     ("reproduce", "--scale", "q"): "quick",
