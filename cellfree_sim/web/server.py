@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import secrets
 import socket
 import threading
@@ -103,9 +105,14 @@ class _Server(uvicorn.Server):
         self._on_end = on_end
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close all connections."""
+        """Close all connections; that of a page that has stopped to read (its laptop sleeps) is cut, without a word."""
         self._on_end()
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ import pytest
 from fake_watched import FakeRun
 
 from cellfree_sim.errors import UserError
+from cellfree_sim.results.runs import RunStatus
 from cellfree_sim.web import PageServer
 from cellfree_sim.web.app import static_files
 
@@ -249,6 +250,32 @@ def test_the_end_of_the_server_leaves_nobody_waiting(run: FakeRun) -> None:
     page.close()
     with pytest.raises(ConnectionError):
         client.ask("GET", "/")
+
+
+def test_a_page_that_has_stopped_to_read_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("cellfree_sim.web.feed.PERIOD_S", 0.01)
+    monkeypatch.setattr("cellfree_sim.web.server.PATIENCE_S", 0)
+    run = Talkative()
+    server = PageServer(run)
+    client = Client(server)
+    with server.in_background():
+        asleep = Stream(client)
+        awake = Stream(client)
+        for _ in range(20):  # ten times what the buffers between two sockets hold
+            assert len(awake.until("phase")) == 2**21
+    asleep.close()
+    awake.close()
+    assert caplog.records == []
+
+
+class Talkative(FakeRun):
+    """Says two megabytes with each look."""
+
+    def status(self) -> RunStatus:
+        self.facts["phase"] = f"{self.step:08}" * 2**18
+        return super().status()
 
 
 def test_a_port_in_use_is_one_clear_line(run: FakeRun) -> None:
