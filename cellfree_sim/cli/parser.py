@@ -11,6 +11,7 @@ from cellfree_sim.cli import (
     detectors,
     doctor,
     exports,
+    extensions,
     live,
     metrics,
     policies,
@@ -83,6 +84,7 @@ def whole_parser() -> tuple[Parser, Commands, dict[str, Commands]]:
         "policies": policies.add_to(commands),
         "scenarios": scenarios.add_to(commands),
     }
+    extensions.add_to(commands)
     doctor.add_to(commands)
     completion.add_to(commands)
     return parser, commands, below

@@ -74,11 +74,13 @@ class Policy(Named):
     Attributes:
         central_serves_any_roster: whether a central network goes on as it is when stations come and go.
         any_size: fields of `PolicyShape` in which a trained network serves any other size as well.
+        keeps_budget: whether beams of its networks never send more than the station's budget.
         trained: what its networks start from; options that are not given are then those of the trained policy.
     """
 
     central_serves_any_roster: ClassVar[bool] = False
     any_size: ClassVar[frozenset[str]] = frozenset()
+    keeps_budget: ClassVar[bool] = True
 
     trained: str | None = Field(
         None,

@@ -73,7 +73,7 @@ class Importer:
         module = self.module(name, source)
         option = getattr(module, class_name, None)
         if not isinstance(option, type):
-            there = [key for key, value in vars(module).items() if _is_extension_of(value, name)]
+            there = self.extensions(name)
             hint = did_you_mean(class_name, there)
             raise ValueError(f"{source.file} has no class '{class_name}'; there are {listed(there) or 'none'}{hint}")
         if not registry.fits(option):
@@ -88,7 +88,7 @@ class Importer:
         if name in _imported:
             return _same(name, source)
         if not source.installed:
-            self._announce(f"imports {source.file}, which the scenario names as {name}")
+            self._announce(f"imports {source.file}, which is named as module {name}")
         root = str(Path(source.file).parents[name.count(".") + (Path(source.file).name == "__init__.py")])
         if not source.installed and root not in [str(Path(each or ".").resolve()) for each in sys.path]:
             sys.path.append(root)
@@ -102,6 +102,10 @@ class Importer:
             raise ValueError(f"found {source.file}, but this process has imported {name} from {file}; rename one")
         _imported[name] = source
         return module
+
+    def extensions(self, name: str) -> list[str]:
+        """The names of the extensions that a module defines."""
+        return [key for key, value in vars(self.module(name)).items() if _is_extension_of(value, name)]
 
     def check(self) -> None:
         """Look for all recorded modules, those of entry points included, and compare their digests.

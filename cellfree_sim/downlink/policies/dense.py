@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -49,6 +49,8 @@ class Dense(Policy):
 @POLICIES.register
 class Paper(Policy):
     """The paper's network to the letter: straight-through binary allocation, power left to the Huber task."""
+
+    keeps_budget: ClassVar[bool] = False
 
     name: Literal["paper"] = "paper"
     hidden: tuple[Cells, ...] = Field(

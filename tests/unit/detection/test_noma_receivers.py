@@ -126,19 +126,6 @@ def test_message_passing_loses_less_than_a_tenth_of_a_decibel(channel, snr_db):
     assert gap.mean() < 2 * gap.std() / math.sqrt(len(gap))
 
 
-@pytest.mark.parametrize("name", BLIND)
-def test_probabilities_are_normalised_and_slots_do_not_influence_each_other(name):
-    problem = NomaProblem(6, 4, MIXED, UNEQUAL, "flat", "scma" if name == "mpa" else "searched")
-    batch = slots(problem, 9, 8.0)
-    detector = create_detector(name, problem)
-    whole = detector(batch.y, batch.h, batch.noise_variance).logits
-    assert torch.allclose(whole.exp().sum(-1), torch.ones(9, 6), atol=1e-5)
-    assert torch.equal(whole.isneginf(), problem.log_prior.isneginf().expand_as(whole))
-    alone = [detector(batch.y[[i]], batch.h[[i]], batch.noise_variance[[i]]).logits for i in range(9)]
-    assert torch.allclose(whole, torch.cat(alone), rtol=1e-3, atol=1e-3)
-    assert detector(batch.y[:0], batch.h[:0], batch.noise_variance[:0]).logits.shape == (0, 6, 5)
-
-
 @pytest.mark.parametrize("name", [name for name in BLIND if name != "mpa"])
 def test_a_single_user_has_the_exact_posterior(name):
     problem = NomaProblem(1, 3, 2, 0.4, "rayleigh", "random")

@@ -81,7 +81,7 @@ def test_a_class_beside_the_scenario_is_found_and_remembered(tmp_path: Path, mod
     scenario = load_scenario(path, announce=told.append)
     assert scenario.channel.model.gain == 2 and scenario.channel.model.label == "Ones"
     file = tmp_path / f"{module}.py"
-    assert told == [f"imports {file}, which the scenario names as {module}"]
+    assert told == [f"imports {file}, which is named as module {module}"]
     assert [(each.module, each.file) for each in scenario.extensions] == [(module, str(file))]
     written = tmp_path / "elsewhere" / "scenario.yaml"
     written.parent.mkdir()
