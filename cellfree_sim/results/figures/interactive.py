@@ -225,12 +225,13 @@ def _mark_legends(figure: Figure, name: str, curves: list[str]) -> None:
 
 
 def _colour_of(artist: Any) -> str:
-    from matplotlib.colors import to_hex
+    """Colour of a line, of marks or of an area; of ink where there is none of them."""
+    from matplotlib.colors import to_hex, to_rgba_array
 
     for name in ("get_color", "get_facecolor"):
         if hasattr(artist, name):
-            colour = np.asarray(getattr(artist, name)(), dtype=object)
-            return str(to_hex(colour[0] if colour.ndim > 1 else colour.tolist()))
+            colours = to_rgba_array(getattr(artist, name)())
+            return str(to_hex(colours[0])) if len(colours) else style.BLACK
     return style.BLACK
 
 

@@ -23,6 +23,7 @@ LABELLED_LINKS = 12
 MAP_WIDTH_IN = 2.95
 THINNEST_PT, THICKEST_PT = 0.8, 4.0
 TOLD_USERS = 500
+CROWD = 2000  # more users than this are an image in the vector files, which would hold megabytes of marks
 BORESIGHT = 0.09  # length of the line that shows where a station looks, as a part of the area's longer side
 LEGEND_COLUMNS, LEGEND_ROW_IN = 3, 0.16
 CUT, SLOWED = "cut", "slowed"
@@ -166,7 +167,7 @@ def _draw_users(axes: Axes, run: RunData, users: list[dict[str, Any]]) -> Any:
     marks = axes.scatter(
         [user["x_m"] for user in users], [user["y_m"] for user in users], s=size, color=style.ORANGE,
         edgecolors="white", linewidths=0.4, zorder=2,
-        label="user (first test drop)" if run.has_downlink else "user (one drop)",
+        label="user (first test drop)" if run.has_downlink else "user (one drop)", rasterized=len(users) > CROWD,
     )  # fmt: skip
     if len(users) <= TOLD_USERS:
         style.tell(marks, [_told(user) for user in users])

@@ -11,6 +11,7 @@ import pytest
 from cellfree_sim.results import RunFolder
 from cellfree_sim.results.analysis import bytes_by, bytes_by_station, hops, load_run, outcomes, share_below
 from cellfree_sim.results.figures import distributions, simulated_time, style, topology, traffic, training
+from cellfree_sim.results.figures.interactive import embed
 from cellfree_sim.results.formats import algorithm_label
 
 
@@ -190,3 +191,15 @@ def test_nothing_is_drawn_of_nothing(tmp_path):
     run = load_run(folder.path)
     drawings = (topology.draw, training.draw, distributions.draw_cdf, distributions.draw_paired, traffic.draw)
     assert [draw(run) for draw in (*drawings, simulated_time.draw)] == [None] * 6
+
+
+def test_a_crowd_does_not_make_a_page_of_megabytes(run_folder):
+    graph = run_folder.topology()
+    (user, *_) = (node for node in graph["nodes"] if node["kind"] == "user")
+    places = np.random.default_rng(0).uniform(0, 100, (20_000, 2)).round(3)
+    graph["nodes"] += [user | {"id": f"of-{n}", "x_m": x, "y_m": y} for n, (x, y) in enumerate(places.tolist())]
+    run_folder.write_topology(graph)
+    with style.journal():
+        svg, readout, _ = embed(style.lay_out(topology.draw(load_run(run_folder.path))), "topology")
+    assert len(svg) + len(str(readout)) < 600_000
+    assert 'href="data:image/png;base64,' in svg
