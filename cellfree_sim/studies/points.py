@@ -40,7 +40,7 @@ Evaluate = Callable[["Scenario"], Rows]
 Status = Literal["done", "diverged", "failed", "interrupted"]
 RECORD = "point.json"
 DIGEST_BYTES = 12
-NEEDED = ("summary.json", "rates.parquet")  # of a run that is done
+NEEDED, ONE_OF = "summary.json", ("rates.parquet", "uplink.parquet")  # of a run that is done, whatever it simulates
 ELSEWHERE = "another study runs it now{where}; when that is done, start this again"
 
 
@@ -79,7 +79,8 @@ class Outcome:
             return None
         if not all(isinstance(row, dict) for row in outcome.rows):
             return None
-        whole = outcome.rows or all((folder / name).is_file() for name in NEEDED)
+        there = {name for name in (NEEDED, *ONE_OF) if (folder / name).is_file()}
+        whole = outcome.rows or (NEEDED in there and len(there) > 1)
         return outcome if whole or outcome.status != "done" else None
 
     def write(self, folder: Path) -> None:

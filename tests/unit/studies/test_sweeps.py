@@ -15,6 +15,7 @@ from cellfree_sim.results.figures import style
 from cellfree_sim.scenario import expand, read_scenario
 from cellfree_sim.scenario.describe import section_keys
 from cellfree_sim.scenario.labels import LONGEST, axis_label
+from cellfree_sim.studies.points import Outcome
 from cellfree_sim.studies.results import Results
 from cellfree_sim.studies.runner import run_tasks, tasks_of
 from cellfree_sim.studies.sweeps.figure import draw, x_key
@@ -97,6 +98,7 @@ def test_services_have_error_rates_on_a_log_axis_and_bounds_where_no_error_was_s
     assert table[0] == ["max_dbm", "algorithm", "SER", "bytes per slot"]
     ser = {(line[0], line[1]): float(line[2].split()[0]) for line in table[1:]}
     assert ser["-60", "all"] > 0.5 > ser["23", "all"]  # nothing is left of the signal at the lower power
+    assert all(Outcome.read(each.folder) == each.outcome for each in results.ended)  # and so they are not run again
     local = means(results, metrics_of(results)[1])
     assert (local[local["algorithm"] == "alone"]["mean"] == 0).all()  # who decides alone sends nothing
 
