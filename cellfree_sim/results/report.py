@@ -194,8 +194,11 @@ def _uplink_tiles(services: Sequence[ServiceRecord]) -> list[Tile]:
     if not rated:
         return []
     value, best = min(rated, key=lambda pair: pair[0])
-    more = f"{best.name}, at {signed(best.snr_db[-1], 'g')} dB"
-    tiles = [Tile(f"lowest {symbols_in_words(services)} error rate", f"{value:.3g}", more)]
+    at, high = f"{best.name}, at {signed(best.snr_db[-1], 'g')} dB", best.rates["ser"][-1].high
+    shown, more = f"{value:.3g}", at
+    if value == 0 and math.isfinite(high):
+        shown, more = f"≤ {high:.2g}", f"95 %, no error seen; {at}"
+    tiles = [Tile(f"lowest {symbols_in_words(services)} error rate", shown, more)]
     quickest = min(services, key=lambda each: each.latency_p99_s if math.isfinite(each.latency_p99_s) else math.inf)
     if math.isfinite(quickest.latency_p99_s):
         latency = f"{report_uplink.milliseconds(quickest.latency_p99_s)} ms"

@@ -138,6 +138,7 @@ def test_the_report_has_the_services_and_no_downlink(heard: Path, read_page: Any
     assert float(services.loc["all", "latency (ms)"]) == pytest.approx(4.1, abs=0.01)
     assert len(page.tables["Error rates"]) == 1 + len(SERVICES) * len(SNRS)
     assert page.tables["Error rates"][-1][2] == "0 [0, 0.02]"
+    assert "≤ 0.02" in page.text and "no error seen; all, at 10 dB" in page.text
     happened = page.tables["Events"][1:]
     assert [cells[1] for cells in happened] == ["detector swapped", "service failed, restarted"]
     assert [cells[2] for cells in happened] == ["near", "fused at sbs-1"]
