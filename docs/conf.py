@@ -27,6 +27,7 @@ extensions = [
 exclude_patterns = ["_ext", "_static", "**/README.md"]
 language = "en"
 nitpicky = True
+smartquotes = False
 show_warning_types = True
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "fieldlist"]

@@ -9,6 +9,7 @@ README ``<!-- test: … -->``) makes it cheaper, and says so:
     with KEY=VALUE …        for `yaml`: overrides of the scenario that the block is a part of
     replace A -> B          in the block
     run NAME                before: a small run of the quickstart scenario lies in runs/NAME
+    not run (WHY)           in the README, which has no captions
     numbers differ          from what the page shows, and nothing else does
 """
 
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUN = ("python", "console", "bash", "yaml", "json")
 _FENCE = re.compile(r"^(?P<fence>`{3,})(?:\{(?P<directive>[a-z-]+)\} *)?(?P<language>\S*) *$")
 _COMMENT = re.compile(r"^(?:%|<!--) test: (.*?)(?: -->)?$")
@@ -45,7 +46,7 @@ class Block:
 
     @property
     def is_run(self) -> bool:
-        return self.language in RUN and not self.caption.startswith("Not run")
+        return self.language in RUN and not self.caption.startswith("Not run") and not self.all_told("not run")
 
     @property
     def file(self) -> str | None:

@@ -173,14 +173,14 @@ KINDS: dict[type[CellfreeError], Sample] = {
         make=_wrong_shape,
     ),
     kinds.RunFolderError: Sample(
-        "`cellfree status` lists the runs below `./runs`. A new run needs a folder that does not exist yet, or is "
-        "empty.",
-        "cellfree report runs/monday",
+        "A new run needs a folder that does not exist yet, or is empty. `cellfree status` lists the runs below "
+        "`./runs`.",
+        "cellfree run tiny --out taken",
+        {"taken": ""},
     ),
     kinds.FrameError: Sample(
         "A frame was damaged on its way, or is of another run or version. It never reaches a station. Where you "
-        "see this, "
-        "all nodes of the cluster must have the same version of this package.",
+        "see this, all nodes of the cluster must have the same version of this package.",
         'decode(frame[:-4], run="small")',
         make=_cut_frame,
     ),
@@ -250,7 +250,7 @@ REFUSALS: dict[str, tuple[Sample, ...]] = {
         ),
         Sample("a sweep is run by `cellfree sweep`", "cellfree run papers/cmtssl/fig6a"),
         Sample("studies are named paper/figure", "cellfree reproduce cmtssl/fig9"),
-        Sample("a folder is used once; leave out `--out`, or resume", "cellfree run tiny --out taken", {"taken": ""}),
+        Sample("`cellfree status` lists the runs below ./runs", "cellfree report monday"),
         Sample("there is nothing to go on with in this folder", "cellfree run --resume runs/monday"),
         Sample(
             "no run is going on here; `cellfree status` lists those below ./runs", "cellfree inject --position 75,75"
@@ -270,7 +270,8 @@ def errors() -> str:
         prompt = "$" if sample.command.startswith("cellfree") else "#"
         parts.append(
             f"### {code(kind.__name__)}\n\nExit status {kind.exit_status}. {docstring(kind)}\n\n"
-            f"```text\n{prompt} {sample.command}\ncellfree: error: {message}\n```\n\n**What to do.** {sample.remedy}"
+            f"```{{code-block}} text\n:class: wrap\n\n{prompt} {sample.command}\ncellfree: error: {message}\n```\n\n"
+            f"**What to do.** {sample.remedy}"
         )
     return "\n\n".join(parts)
 
