@@ -17,7 +17,7 @@ from cellfree_sim.studies.noma_plots import (
     seeds_of,
     times_of,
 )
-from cellfree_sim.studies.noma_plots import draw_times as draw_bars
+from cellfree_sim.studies.noma_plots import draw_times as draw_points
 from cellfree_sim.studies.plots import DASHED, DOTTED, SOLID, Look, legend_below
 from cellfree_sim.studies.study import Study, register
 from cellfree_sim.studies.verdicts import Number, Verdict, positive
@@ -147,7 +147,7 @@ def judge_convergence(results: Results) -> list[Verdict]:
 def draw_times(results: Results) -> Figure:
     """CPU time of a frame."""
     figure, axes = style.new_figure(style.COLUMN_IN, 2.4)
-    draw_bars(axes, results)
+    draw_points(axes, results)
     axes.set_xlabel("CPU time of a frame (µs), in batches")
     return figure
 
