@@ -61,7 +61,7 @@ class Visitor:
     def visit(self, url: str, **options: Any) -> Any:
         """A page in a fresh profile, open at `url`."""
         context = self._browser.new_context(**{"viewport": WIDE, **options})
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         self._contexts.append(context)
         page = context.new_page()
         own = urlsplit(url).netloc

@@ -66,6 +66,7 @@ class PageServer:
             log_level="error",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=PATIENCE_S,
         )
         self._server = _Server(config, self._page.close)
