@@ -173,15 +173,16 @@ def _draw_frame(file: TraceFile, row: Mapping[str, Any], number: int, lane: int,
     name = kind if arrived else f"{'LOST' if row['status'] == 'dropped' else 'unmatched'} {kind}"
     category = f"frame,{row['phase']}" + ("" if arrived else ",lost")
     number_of_track = MEASURES if lane == NO_TIME else SENDS + lane
-    called = "takes no time" if lane == NO_TIME else "sends" + (f" ({lane + 1})" if lane else "")
+    called = "measures, in no time" if lane == NO_TIME else "sends" + (f" ({lane + 1})" if lane else "")
     sender = file.track(file.process(row["sender"]), number_of_track, called)
     args = {key: value for key, value in row.items() if key not in ("sent_s", "arrival_s") and value == value}
     colour = {} if arrived else {"cname": "terrible"}
     file.slice(sender, name, category, sent_ns, ends_ns, {"frame": number, **args}, **colour)
     if arrived:
         file.flow(sender, kind, number, sent_ns, begins=True)
-    if _known(row["queue_s"]) > 0:
-        file.slice(sender, "waits in queues", "queue", sent_ns, min(sent_ns + to_ns(row["queue_s"]), ends_ns))
+    waits_until_ns = min(sent_ns + to_ns(_known(row["queue_s"])), ends_ns)
+    if waits_until_ns > sent_ns:
+        file.slice(sender, "waits in queues", "queue", sent_ns, waits_until_ns)
     if arrived:
         receiver = file.track(file.process(row["receiver"]), RECEIVES, "receives")
         args = {"frame": number, "from": row["sender"], "bytes": row["bytes"]}
