@@ -60,7 +60,8 @@ class RayEngine:
         if self._cluster.note:
             note(self._cluster.note)
         if metrics_port is not None:
-            note(f"metrics for Prometheus: {', '.join(self._metrics_at) or 'this cluster has none'}")
+            ignored = "" if self._cluster.owned else "placement.metrics_port is ignored, the cluster was there before; "
+            note(f"{ignored}metrics for Prometheus: {', '.join(self._metrics_at) or 'none'}")
         self._seats = {seat.station: seat for seat in seats}
         wanted = sum(seat.cpus for seat in seats)
         if self._cluster.owned and wanted > cores:

@@ -118,6 +118,8 @@ def make_engine(
     if kind == "inline":
         from cellfree_sim.inline import InlineEngine
 
+        if scenario.placement.metrics_port is not None:
+            observer.note("placement.metrics_port is ignored: without Ray nothing tells Prometheus")
         return InlineEngine(scenario, network)
     from agents.engine import RayEngine
 

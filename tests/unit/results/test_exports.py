@@ -360,6 +360,13 @@ class TestTrace:
         assert path.read_text() == "mine" and {each.name for each in tmp_path.iterdir()} == {"trace.json", "copy"}
 
 
+class TestIgnored:
+    def test_a_port_for_metrics_is_said_to_be_ignored_without_ray(self, tmp_path, capsys):
+        scenario = Scenario.model_validate(BASE | {"placement": {**BASE["placement"], "metrics_port": 9464}})
+        Simulation.launch(scenario, engine="inline", out=tmp_path / "run").close()
+        assert "note: placement.metrics_port is ignored: without Ray nothing tells" in capsys.readouterr().err
+
+
 class TestCommands:
     def test_trace_goes_into_the_folder_and_says_what_it_holds(self, heard, capsys, monkeypatch):
         monkeypatch.chdir(heard.folder.parent.parent)
