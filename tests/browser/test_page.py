@@ -239,6 +239,8 @@ def test_a_server_that_is_gone_and_comes_back(visitor: Visitor) -> None:
     stranger = PageServer(run, port=first.port)
     with stranger.in_background():
         page.locator("#banner", has_text="open the address that it printed").wait_for()
+        page.goto(stranger.url)
+        page.wait_for_selector("body:not(.stale) .map .station")
     visitor.troubles.clear()  # browsers tell in their consoles whom they could not reach
 
 

@@ -18,6 +18,9 @@ function takeToken() {
   return kept;
 }
 
+// A new address pasted into this tab differs after '#' only, for which browsers load nothing.
+addEventListener("hashchange", () => location.reload());
+
 export class Refused extends Error {}
 
 /** A page whose token the server does not know can only be opened anew. */
