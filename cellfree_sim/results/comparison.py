@@ -7,6 +7,7 @@ means are independent; where the runs had different problems, their difference s
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from cellfree_sim.results.uplink import ServiceRecord
 
 MOST_RUNS = 12  # more curves than this cannot be told apart
-LONGEST_LABEL = 28
+LONGEST_LABEL, LONGEST_VALUE = 28, 16
+MOST_KEYS = 12  # of which two may label runs together
 PAIRED_PART = 0.9  # of the bursts must be the same, else they are not paired
 # Keys below these decide which channels a run is tested on …
 CHANNEL_KEYS = (
@@ -104,23 +106,49 @@ def contenders(runs: Sequence[RunData]) -> list[Contender]:
 
 
 def labels(runs: Sequence[RunData]) -> list[str]:
-    """What to call each run: by its scenario; by the setting in which they differ; by its folder."""
-    names = [run.name for run in runs]
-    if len(set(names)) == len(names):
-        return names
-    if len(set(names)) == 1:
-        telling = [(key, values) for key, values in differences(runs).items() if _telling(key, values)]
-        for key, values in sorted(telling, key=lambda each: (each[0] == "seed", not each[0].endswith(".name"))):
-            what = key.removesuffix(".name").rpartition(".")[2].replace("_", " ")
-            return [f"{what} {as_text(value)}" for value in values]
-    return distinct_names([run.folder for run in runs])
+    """What to call each run: by its scenario; runs of one scenario by the settings in which they differ, by their
+    folders where they do not, and by number where those have long names.
+    """
+    names = [shortened(run.name) for run in runs]
+    found = list(names)
+    for name in dict.fromkeys(names):
+        places = [place for place, own in enumerate(names) if own == name]
+        if len(places) == 1:
+            continue
+        alike = [runs[place] for place in places]
+        told, folders = _by_settings(alike), distinct_names([run.folder for run in alike])
+        if told and len(places) < len(runs):
+            told = [f"{name}, {own}" for own in told]
+        elif not told and max(map(len, folders)) <= LONGEST_LABEL and not set(folders) & set(names):
+            told = folders
+        for number, place in enumerate(places):
+            found[place] = told[number] if told else f"{name} #{number + 1}"
+    return found
 
 
-def _telling(key: str, values: Sequence[Any]) -> bool:
-    """Whether a setting has a short value of its own in each run."""
-    texts = [as_text(value) for value in values]
-    short = all(len(text) <= LONGEST_LABEL for text in texts)
-    return len(set(texts)) == len(texts) and short and not any(isinstance(value, list) for value in values)
+def shortened(text: str) -> str:
+    """Text that is not too long for a legend."""
+    return text if len(text) <= LONGEST_LABEL else f"{text[: LONGEST_LABEL - 1]}…"
+
+
+def _by_settings(runs: Sequence[RunData]) -> list[str] | None:
+    """A label for each run that says one setting, or two, by which it is told from the others; None where none do."""
+    short = {
+        key: [f"{_spoken(key)} {as_text(value)}" for value in values]
+        for key, values in differences(runs).items()
+        if all(len(as_text(value)) <= LONGEST_VALUE and not isinstance(value, list) for value in values)
+    }
+    keys = sorted(short, key=lambda key: (key == "seed", not key.endswith(".name")))  # sorted is stable
+    chosen = [*((key,) for key in keys), *itertools.combinations(keys[:MOST_KEYS], 2)]
+    for some in chosen:
+        told = [", ".join(parts) for parts in zip(*(short[key] for key in some), strict=True)]
+        if len(set(told)) == len(told):
+            return told
+    return None
+
+
+def _spoken(key: str) -> str:
+    return key.removesuffix(".name").rpartition(".")[2].replace("_", " ")
 
 
 def settings(scenario: Mapping[str, Any], below: str = "") -> dict[str, Any]:
@@ -229,8 +257,8 @@ def _stations(run: RunData) -> set[tuple[Any, ...]]:
 
 
 def changed_network(first: RunData, run: RunData) -> bool:
-    """Whether two runs ended with different stations."""
-    return _stations(first) != _stations(run)
+    """Whether two runs ended with different stations, as far as both have come to tell."""
+    return bool(first.nodes and run.nodes) and _stations(first) != _stations(run)
 
 
 def error_difference(first: Contender, other: Contender, service: str) -> Difference:

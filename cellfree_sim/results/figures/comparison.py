@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEW_RUNS = 5  # so many bars beside each other can be labelled
 KINDS_SHOWN, LEAST_PART = 6, 0.003  # kinds of messages: so many, and no smaller part of the largest than this
-LEGEND_BELOW_IN = 0.36
+LEGEND_BELOW_IN, LEGEND_LETTERS = 0.36, 54
 
 
 def draw_learning(compared: Sequence[Contender]) -> Figure | None:
@@ -104,7 +104,8 @@ def draw_paired(compared: Sequence[Contender]) -> Figure | None:
         if found.how == "paired":
             own, base = (user_rates(each.run.rates, each.run.algorithm).sum(axis=1) for each in (other, first))
             gains.append((other.label, own - base, found.mean, found.error, colour))
-    return draw_gains(gains, f"sum rate gained over {first.label} (bit/s/Hz)") if gains else None
+    over = f"sum rate gained (bit/s/Hz)\nover {first.label}"
+    return draw_gains(gains, over) if gains else None
 
 
 def draw_errors(compared: Sequence[Contender]) -> Figure | None:
@@ -197,6 +198,8 @@ def draw_bytes(compared: Sequence[Contender]) -> Figure | None:
         places = {kind: kinds.index(kind) + thick * (number - (len(compared) - 1) / 2) for kind in own.index}
         shown = [kind for kind in shown_kinds if kind in places]
         lengths = [own[kind] / 1e6 for kind in shown]
+        if not shown:
+            continue
         each_kind.barh([places[kind] for kind in shown], lengths, 0.92 * thick, color=look["color"], label=each.label)
         for kind in shown if len(compared) <= FEW_RUNS else []:
             _say_size(each_kind, float(own[kind]), places[kind])
@@ -219,7 +222,8 @@ def _legend_below(axes: Axes, names: Sequence[str]) -> None:
     below = axes.transAxes + ScaledTranslation(0, -LEGEND_BELOW_IN, axes.figure.dpi_scale_trans)
     axes.legend(
         [entries[name] for name in ordered], ordered, loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below,
-        borderaxespad=0, ncols=min(len(ordered), 3 if max(map(len, ordered)) < 16 else 2), columnspacing=1.2,
+        borderaxespad=0, ncols=min(len(ordered), max(1, LEGEND_LETTERS // (max(map(len, ordered)) + 4))),
+        columnspacing=1.2,
     )  # fmt: skip
 
 

@@ -263,3 +263,21 @@ def test_too_many_runs_and_damaged_ones_are_refused_before_anything_is_written(
     with pytest.raises(RunFolderError, match="rates"):
         build_comparison([*runs(folders, "first"), RunData(broken.path)], tmp_path / "made", NOW)
     assert not (tmp_path / "made").exists()
+
+
+def test_labels_tell_runs_apart_in_as_few_words_as_may_be(
+    folders: dict[str, RunFolder], make_run: Any, tmp_path: Path
+) -> None:
+    def told(*names: str) -> list[str]:
+        return [each.label for each in contenders(runs(folders, *names))]
+
+    assert told("first", "seed") == ["seed 7", "seed 8"]
+    assert told("first", "better", "seed") == [
+        "loss scheme penalty, seed 7",
+        "loss scheme nfl, seed 7",
+        "loss scheme penalty, seed 8",
+    ]
+    assert told("first", "cut") == ["first", "cut"]  # their scenarios are the same
+    other = RunData(make_run(tmp_path / "other", name="a-scenario-of-another-name-that-is-long").path)
+    labels = [each.label for each in contenders([*runs(folders, "first", "seed"), other])]
+    assert labels == ["synthetic, seed 7", "synthetic, seed 8", "a-scenario-of-another-name-…"]
