@@ -65,7 +65,8 @@ class Importer:
         """
         name, _, class_name = reference.partition(":")
         if self._only is not None and name not in self._only:
-            raise ValueError(f"found '{reference}', which is code; allow it with: --allow {name}")
+            options = " ".join(f"--allow {each}" for each in sorted({name, *self._recorded}))
+            raise ValueError(f"found '{reference}', which is code; allow it with: {options}")
         source = self._source(name)
         known = registry.outside().get(reference)
         if known is not None and known.source == source:

@@ -31,8 +31,8 @@ from cellfree_sim.scenario import dump_scenario, events, scenario_schema
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "scenarios" / "quickstart.yaml")
 COMMANDS = ["run", "inject", "remove", "status", "pause", "continue", "stop", "watch", "report", "bench", "export"]
-COMMANDS += ["trace", "reproduce", "sweep", "train", "detectors", "metrics", "policies", "scenarios", "doctor"]
-COMMANDS += ["completion"]
+COMMANDS += ["trace", "reproduce", "sweep", "train", "detectors", "metrics", "policies", "scenarios"]
+COMMANDS += ["check-extension", "extensions", "doctor", "completion"]
 ACTIONS = ["list", "show", "check", "schema"]
 HEAVY = ["torch", "ray", "pandas", "matplotlib", "sionna", "pyarrow", "scipy", "h5py"]
 SMALL = """\
@@ -75,7 +75,7 @@ class TestHelp:
     def test_it_lists_what_there_is_and_nothing_of_later(self, capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
         text = capsys.readouterr().out
-        assert re.findall(r"^    ([a-z]+)", text.partition("commands:")[2], re.MULTILINE) == COMMANDS
+        assert re.findall(r"^    ([a-z-]+)", text.partition("commands:")[2], re.MULTILINE) == COMMANDS
         main(["scenarios", "--help"])
         text = capsys.readouterr().out
         assert re.findall(r"^    ([a-z]+)", text.partition("commands:")[2], re.MULTILINE) == ACTIONS
