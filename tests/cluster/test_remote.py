@@ -18,6 +18,7 @@ from agents.remote import RemoteRun
 from cellfree_sim.cli import main
 from cellfree_sim.errors import RunFailedError, UserError
 from cellfree_sim.results.run_file import RunFile
+from cellfree_sim.watching import watch
 
 RECORD = {
     "station": "sbs-3",
@@ -241,3 +242,32 @@ def test_a_run_elsewhere_is_stopped_through_its_cluster(
     assert capsys.readouterr().out == (
         "one: interrupted after step 5; on another-machine go on with: cellfree run --resume /there/one\n"
     )
+
+
+def test_who_watches_orders_through_a_process_of_its_own(
+    start: Callable[..., Any], by_file: Callable[[str], str]
+) -> None:
+    """Several orders at a time, from any thread; the watching process itself never joins the cluster."""
+    import ray
+
+    from cellfree_sim.envoy import Envoy
+
+    controller = start("one")
+    folder = by_file("one")
+    with watch("one") as run:
+        assert run.status().lives
+        assert run.inject((75.0, 12.5)) == RECORD
+        with pytest.raises(UserError, match="one: there is no station 'sbs-9' in this network"):
+            run.remove("sbs-9")
+    envoy = Envoy(folder, None)
+    try:
+        waiting = envoy.post({"command": "wait"})
+        assert envoy.order({"command": "pause"}) == {}
+        assert not waiting.done()
+        ray.kill(controller)
+        with pytest.raises(RunFailedError, match="one: the run ended before it answered"):
+            waiting.result(60)
+    finally:
+        envoy.close()
+    with watch("one") as run, pytest.raises(UserError, match="one: does not answer, it is just starting or ending"):
+        run.pause()

@@ -39,10 +39,10 @@ HELP = (
     "wait   longest wait in front of a link, simulated; used: share of its time",
 )
 SIDE_BY_SIDE = 100  # columns from which on tables stand beside each other
-ROOMY = 12  # lines from which on tables stand apart
 MOST_EVENTS = 4
 STALE_S = 6.0
 STATUS_STYLE = {"running": "green", "paused": "yellow", "starting": "cyan", "done": "green"}
+_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _ASCII_BARS = ".:-=+*#%@"
 
 
@@ -63,7 +63,7 @@ def lines_of(status: RunStatus, width: int, height: int, *, first: int = 0, utf8
     """The picture of a run, `height` lines of at most `width` columns; tables that are cut begin with row `first`."""
     found = head(status, width, utf8=utf8)
     left = height - len(found)
-    curves = curves_of(status, width, utf8=utf8)[: max(0, min(left // 4, 4))]
+    curves = curves_of(status, width, utf8=utf8)[: max(0, min(left // 6, 4))]
     found += curves
     left -= len(curves)
     found += _tables(status, width, left, first)
@@ -82,10 +82,12 @@ def head(status: RunStatus, width: int, *, utf8: bool = True) -> list[Text]:
         first.append(f"  no news for {age_s:.0f} s", "yellow")
     numbers = [f"sum rate {status.sum_rate:.2f} bit/s/Hz"] if known(status.sum_rate) else []
     if status.bytes:
-        numbers.append(f"{status.bytes / 1e6:.1f} MB")
+        factor, unit = _unit([status.bytes])
+        numbers.append(f"{status.bytes / factor:.1f} {unit}")
     flow = sum(float(link["bytes_per_s"]) for link in status.links)
     if flow:
-        numbers.append(f"{flow / 1e6:.2f} MB/s")
+        factor, unit = _unit([flow])
+        numbers.append(f"{flow / factor:.2f} {unit}/s")
     if status.simulated_s:
         numbers.append(f"{status.simulated_s:.3g} s simulated")
     found = [first, *_bars(status, width, utf8=utf8)]
@@ -176,11 +178,13 @@ def stations_of(status: RunStatus) -> list[Column]:
 def links_of(status: RunStatus) -> list[Column]:
     """Links with what they carry, and how long frames wait."""
     links = status.links
+    flow, flow_unit = _unit([each["bytes_per_s"] for each in links])
+    size, size_unit = _unit([each["bytes"] for each in links])
     return [
         Column("link", [f"{each['a']}-{each['b']}" for each in links]),
         Column("", ["" if each["up"] else "cut" for each in links]),
-        Column("MB/s", [_number(each["bytes_per_s"] / 1e6, "{:.2f}") for each in links], right=True),
-        Column("MB", [_number(each["bytes"] / 1e6, "{:.1f}") for each in links], right=True, expendable=3),
+        Column(f"{flow_unit}/s", [_number(each["bytes_per_s"] / flow, "{:.2f}") for each in links], right=True),
+        Column(size_unit, [_number(each["bytes"] / size, "{:.1f}") for each in links], right=True, expendable=3),
         Column("wait, ms", [_number(1e3 * each["queue_s"], "{:.3g}") for each in links], right=True, expendable=1),
         Column("used", [_share(each["utilisation"]) for each in links], right=True, expendable=2),
     ]
@@ -237,8 +241,9 @@ def _tables(status: RunStatus, width: int, height: int, first: int) -> list[Text
     wanted.append(min(len(events), MOST_EVENTS) and 1 + min(len(events), MOST_EVENTS))
     if wide:  # the first two share their lines
         wanted[:2] = [max(wanted[:2])]
-    gap = 1 if height >= ROOMY else 0
-    heights = _shared(wanted, height - gap * sum(want > 0 for want in wanted))
+    blocks_wanted = sum(want > 0 for want in wanted)
+    gap = 1 if sum(wanted) + blocks_wanted <= height else 0  # they stand apart where all of them have room
+    heights = _shared(wanted, height - gap * blocks_wanted)
     if wide:
         half = (width - 3) // 2
         left, right = (table_lines(table, half, heights[0], first) for table in tables[:2])
@@ -299,6 +304,18 @@ def _cut(line: Text, width: int) -> Text:
 
 def _number(value: Any, form: str) -> str:
     return form.format(value) if known(value) else ""
+
+
+def _unit(sizes_bytes: Sequence[float]) -> tuple[float, str]:
+    """The unit in which the largest of several sizes has few digits.
+
+    >>> _unit([0, 250_000.0]), _unit([3e9]), _unit([])
+    ((1000.0, 'kB'), (1000000000.0, 'GB'), (1000000.0, 'MB'))
+    """
+    largest = max(sizes_bytes, default=0)
+    if not largest:
+        return 1e6, "MB"
+    return next(((factor, name) for factor, name in _UNITS if largest >= factor), _UNITS[-1])
 
 
 def _share(value: Any) -> str:
