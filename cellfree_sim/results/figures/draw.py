@@ -89,8 +89,8 @@ PLANS = (
     _Plan(
         "error-rates",
         uplink.draw_rates,
-        "Error rates of each edge service against the SNR that power control aims at, with 95 % intervals; a hollow "
-        "triangle is the upper end of the interval where nothing went wrong.",
+        "Error rates of each edge service against the SNR that power control aims at, with 95 % intervals; services "
+        "are moved a little aside; a hollow triangle is the upper end of the interval where nothing went wrong.",
     ),
     _Plan(
         "state-errors",
@@ -103,8 +103,8 @@ PLANS = (
         "error-rate-bytes",
         uplink.draw_bytes,
         "What cooperation buys: error rate of symbols (of users' states, where they may be silent) against the bytes "
-        "that cross the backhaul for each slot, with 95 % intervals; a hollow mark is the upper end of the interval "
-        "where nothing went wrong.",
+        "that cross the backhaul for each slot, with 95 % intervals; SNRs are moved a little aside; a hollow mark "
+        "is the upper end of the interval where nothing went wrong.",
     ),
     _Plan(
         "latency",

@@ -118,19 +118,22 @@ def draw_bytes(run: RunData) -> Figure | None:
     place = _places([record.bytes_per_slot for record in records])
     shades = dict(zip(all_snr, _shades(len(all_snr)), strict=True))
     marks = looks(len(records))
+    aside = dict(zip(all_snr, shifts(len(all_snr)), strict=True))
     for record, look in zip(records, marks, strict=True):
         for snr_db, rate in zip(record.snr_db, record.rates["ser"], strict=True):
             height = rate.value if rate.value > 0 else rate.high
             if not height > 0:
                 continue
+            axes.update_datalim([(place[record.bytes_per_slot], end) for end in _ends(rate) if end > 0])
             axes.errorbar(
                 place[record.bytes_per_slot], height, yerr=error_bars(rate) if rate.value > 0 else None,
                 marker=look["marker"], color=shades[snr_db], markersize=4.8, elinewidth=0.8, capsize=1.5,
                 markerfacecolor=shades[snr_db] if rate.value > 0 else "white", linestyle="none",
-                markeredgewidth=0.8, label=f"_{record.name}",
+                markeredgewidth=0.8, label=f"_{record.name}", transform=style.aside(axes, aside[snr_db]),
             )  # fmt: skip
     axes.set_yscale("log")
     axes.margins(x=0.1)
+    axes.autoscale_view()
     _byte_axis(axes, place)
     axes.set_ylabel(f"{symbols_in_words(records)} error rate")
     axes.grid()
@@ -141,7 +144,7 @@ def draw_bytes(run: RunData) -> Figure | None:
     figure.legend(handles=handles, loc="outside lower center", ncols=2, handletextpad=0.3)
     if len(all_snr) > 1:
         patches = [Line2D([], [], color=shade, linewidth=4, label=f"{snr:g} dB") for snr, shade in shades.items()]
-        look = {"ncols": 4, "handlelength": 1.0, "handletextpad": 0.4, "columnspacing": 1.2}
+        look = {"ncols": 4, "handlelength": 1.0, "handletextpad": 0.7, "columnspacing": 1.2}
         axes.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, **look)
     return figure
 
