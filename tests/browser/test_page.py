@@ -231,7 +231,7 @@ def test_a_server_that_is_gone_and_comes_back(visitor: Visitor) -> None:
     with first.in_background():
         page = visitor.visit(first.url)
         station(page, "mbs").wait_for()
-    page.locator("#banner", has_text="The server of this page").wait_for()
+    page.locator("#banner", has_text="The server of this page has ended; the run goes on").wait_for()
     assert page.locator(".map .station").count() == 4
     again = PageServer(run, port=first.port, token=first.token)
     with again.in_background():

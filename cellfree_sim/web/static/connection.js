@@ -39,11 +39,12 @@ export class Connection {
 
   /** Listen for ever. */
   async listen() {
+    let link = "gone";
     for (let failures = 0; ; failures += 1) {
-      let link = "gone";
       try {
         await this.#stream(() => {
           failures = 0;
+          link = "gone"; // unless it takes its leave
         });
       } catch (error) {
         if (error instanceof Stranger) {
