@@ -143,9 +143,9 @@ class Importer:
 
     def _recorded_file(self, recorded: ExtensionFile) -> Path:
         file = (self._folder or Path()) / Path(recorded.file).expanduser()
-        on_path = find_on_path(recorded.module)
         if file.is_file():
             return file
+        on_path = find_on_path(recorded.module) if recorded.sha256 is not None else None
         if on_path is not None:  # another machine, or another environment, that has the same module
             return on_path
         raise ValueError(
@@ -234,4 +234,5 @@ def _in_one_line(error: BaseException, root: str, name: str) -> str:
         where = f"{own[-1].filename}:{own[-1].lineno}: " if own else ""
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     what = on_one_line(f"{type(error).__name__}: {said}", 200)
-    return f"{where}module '{name}' cannot be imported: {what} (all of it: cellfree check-extension {name} --traceback)"
+    advice = f"all of it: cellfree check-extension {name} --traceback, there"
+    return f"{where}module '{name}' cannot be imported: {what} ({advice})"

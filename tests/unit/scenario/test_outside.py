@@ -125,6 +125,19 @@ def test_what_was_recorded_must_be_there_and_unchanged(tmp_path: Path, module: s
     assert "\n" not in str(error.value)
 
 
+def test_a_module_elsewhere_is_named_with_its_file(tmp_path: Path, module: str) -> None:
+    folder = tmp_path / "scenarios"
+    folder.mkdir()
+    path = scenario_file(folder, f"{module}:Ones")
+    path.write_text(path.read_text() + f"extensions: [{{module: {module}, file: ../{module}.py}}]\n")
+    scenario = load_scenario(path)
+    assert [each.file for each in scenario.extensions] == [str(tmp_path / f"{module}.py")]
+    assert scenario.extensions[0].sha256 is not None
+    path.write_text(path.read_text().replace(f"../{module}.py", "../nowhere.py"))
+    with pytest.raises(ScenarioError, match=f"module '{module}' is gone: there is no file .*nowhere.py"):
+        load_scenario(path)
+
+
 @pytest.mark.parametrize(
     ("model", "text"),
     [
@@ -170,7 +183,7 @@ def test_an_error_in_the_module_is_one_line_that_names_its_own(
     tmp_path: Path, module: str, line: str, text: str
 ) -> None:
     (tmp_path / f"{module}.py").write_text(CHANNEL.format(imports=line))
-    with pytest.raises(ScenarioError, match=f"{module}.py{text}.*check-extension {module} --traceback") as error:
+    with pytest.raises(ScenarioError, match=f"{module}.py{text}.*check-extension {module} --traceback, there") as error:
         load_scenario(scenario_file(tmp_path, f"{module}:Ones"))
     assert "\n" not in str(error.value)
 
