@@ -8,6 +8,8 @@ README ``<!-- test: … -->``) makes it cheaper, and says so:
     add OPTIONS             more options for each `cellfree run`, `sweep`, `reproduce` and `train`
     with KEY=VALUE …        for `yaml`: overrides of the scenario that the block is a part of
     replace A -> B          in the block
+    copy FOLDER             before: the files of a folder of this repository lie there
+    apart                   in a process of its own, since it imports modules
     run NAME                before: a small run of the quickstart scenario lies in runs/NAME
     not run (WHY)           in the README, which has no captions
     numbers differ          from what the page shows, and nothing else does

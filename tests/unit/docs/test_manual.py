@@ -31,11 +31,11 @@ MakeRun = Callable[[Path], None]
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     """Puts a small run of the quickstart scenario where it is asked for; it is made once."""
     folder = tmp_path_factory.mktemp("quickstart") / "run"
-    small = "channel.model=rayleigh channel.realisations.train=100 channel.realisations.test=10 downlink.epochs=4"
+    sizes = "channel.realisations={train: 100, validation: 8, test: 8}"
+    options = [f"--set={each}" for each in ("channel.model=rayleigh", sizes, "downlink.epochs=4")]
 
     def make(target: Path) -> None:
         if not folder.exists():
-            options = [f"--set={each}" for each in small.split()]
             with chdir(ROOT), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 assert main(["run", "quickstart", "--engine=inline", f"--out={folder}", *options]) == 0
         shutil.copytree(folder, target)
@@ -55,6 +55,8 @@ class Reader:
     def do(self, block: Block) -> None:
         for name in block.all_told("run "):
             self._make_run(self.folder / "runs" / name)
+        for source in block.all_told("copy "):
+            shutil.copytree(ROOT / source, self.folder, dirs_exist_ok=True)
         for change in block.all_told("replace "):
             before, after = change.split(" -> ")
             assert before in block.code, f"nothing to replace: {before}"
@@ -95,7 +97,8 @@ class Reader:
             self._command(command, block)
 
     def _command(self, command: Command, block: Block) -> None:
-        if command.text.startswith("cellfree ") and not SHELL & set(command.text.partition(" #")[0]):
+        own = SHELL & set(command.text.partition(" #")[0]) or "apart" in block.told
+        if command.text.startswith("cellfree ") and not own:
             words = shlex.split(command.text, comments=True)[1:]
             argv = [path for word in words for path in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
             argv += [option for each in block.all_told("add ") for option in shlex.split(each) if argv[0] in CHEAPER]
