@@ -119,7 +119,7 @@ def labels(runs: Sequence[RunData]) -> list[str]:
         told, folders = _by_settings(alike), distinct_names([run.folder for run in alike])
         if told and len(places) < len(runs):
             told = [f"{name}, {own}" for own in told]
-        elif not told and max(map(len, folders)) <= LONGEST_LABEL and not set(folders) & set(names):
+        elif not told and all(_fits(each) for each in folders) and not set(folders) & set(names):
             told = folders
         for number, place in enumerate(places):
             found[place] = told[number] if told else f"{name} #{number + 1}"
@@ -136,7 +136,7 @@ def _by_settings(runs: Sequence[RunData]) -> list[str] | None:
     short = {
         key: [f"{_spoken(key)} {as_text(value)}" for value in values]
         for key, values in differences(runs).items()
-        if all(len(as_text(value)) <= LONGEST_VALUE and not isinstance(value, list) for value in values)
+        if all(_fits(as_text(value), LONGEST_VALUE) and not isinstance(value, list) for value in values)
     }
     keys = sorted(short, key=lambda key: (key == "seed", not key.endswith(".name")))  # sorted is stable
     chosen = [*((key,) for key in keys), *itertools.combinations(keys[:MOST_KEYS], 2)]
@@ -145,6 +145,11 @@ def _by_settings(runs: Sequence[RunData]) -> list[str] | None:
         if len(set(told)) == len(told):
             return told
     return None
+
+
+def _fits(text: str, longest: int = LONGEST_LABEL) -> bool:
+    """Whether text is short enough for a legend, which takes what stands between dollars for a formula."""
+    return len(text) <= longest and "$" not in text
 
 
 def _spoken(key: str) -> str:
