@@ -54,7 +54,7 @@ def draw_learning(compared: Sequence[Contender]) -> Figure | None:
             )  # fmt: skip
             axes.update_datalim([(rows["step"].max(), each.learned.sum_rate + (error if math.isfinite(error) else 0))])
             for part in test.get_children():
-                style.belongs(part, each.label)
+                style.belongs(part, each.label, "test")
     axes.autoscale_view()
     axes.set_xlabel("training step")
     axes.set_ylabel("sum rate (bit/s/Hz)")

@@ -173,7 +173,8 @@ def _data(artist: Artist, axes: Axes) -> dict[str, Any] | None:
         if artist.get_transform() in (axes.get_xaxis_transform(), axes.get_yaxis_transform(), axes.transAxes):
             return None  # a line across the panel, a mark at its edge
         kind = "step" if str(artist.get_drawstyle()).startswith("steps") else "line"
-        return {"kind": kind, **_thinned(x=x, y=y)}
+        what = getattr(artist, style.WHAT, "")
+        return {"kind": kind, **({"what": what} if what else {}), **_thinned(x=x, y=y)}
     return None
 
 
@@ -206,7 +207,8 @@ def _rows(figure: Figure, axes: Axes) -> list[dict[str, Any]]:
             middle = round(float(bar.get_y() + bar.get_height() / 2), 6)
             ends = axes.transData.transform([(0, bar.get_y()), (0, bar.get_y() + bar.get_height())])[:, 1]
             top, bottom = (round(float(height - each * 72 / figure.dpi), 2) for each in (ends.max(), ends.min()))
-            row = rows.setdefault(middle, {"name": names.get(middle, ""), "top": top, "bottom": bottom, "values": []})
+            near = min(names, key=lambda place: abs(place - middle), default=middle)
+            row = rows.setdefault(middle, {"name": names.get(near, ""), "top": top, "bottom": bottom, "values": []})
             if bar.get_width():
                 row["values"].append([str(container.get_label()), _short([bar.get_width()])[0]])
     return [rows[middle] for middle in sorted(rows)]

@@ -28,7 +28,7 @@ REFERENCE_DASHES: tuple[Any, ...] = ((0, (5, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1
 SOURCE_PT = 5.5
 BAND_ALPHA = 0.16
 PART_OF = "part of "  # how the id of an artist begins that belongs to a curve
-INTERVAL, TEXTS = "_told_interval", "_told_texts"  # attributes of artists, for `interactive`
+INTERVAL, TEXTS, WHAT = "_told_interval", "_told_texts", "_told_what"  # attributes of artists, for `interactive`
 
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -96,9 +96,13 @@ def name_source(figure: Figure, source: str) -> None:
     figure.suptitle(source, x=0.995, ha="right", fontsize=SOURCE_PT, color=GREY)
 
 
-def belongs(artist: Artist, series: str) -> None:
-    """Let `artist` appear and go with the curve called `series` where a reader switches curves on and off."""
+def belongs(artist: Artist, series: str, what: str = "") -> None:
+    """Let `artist` appear and go with the curve called `series` where a reader switches curves on and off.
+
+    Where it has values of its own, `what` names them.
+    """
     artist.set_gid(f"{PART_OF}{series}")
+    setattr(artist, WHAT, what)
 
 
 def aside(axes: Axes, right_pt: float) -> Any:

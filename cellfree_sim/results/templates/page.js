@@ -176,16 +176,18 @@
     for (const { curve, data } of here) {
       const told = valueAt(data, wanted, apart);
       if (!told) continue;
-      const bounds = here.find((each) => each.curve === curve && each.data.kind === "interval");
       let text = shown(told.y);
-      if (bounds) {
-        const place = data.kind === "step" ? bounds.data.x.findLastIndex((value) => value <= wanted) : nearest(bounds.data.x, told.x, apart);
-        if (place >= 0 && (data.kind === "step" || apart(bounds.data.x[place], told.x) < 1)) {
-          text += ` [${shown(bounds.data.low[place])}, ${shown(bounds.data.high[place])}]`;
-        }
+      for (const bounds of here) { // a curve may have more than one: the one that holds the value is its own
+        if (bounds.curve !== curve || bounds.data.kind !== "interval") continue;
+        const { x: at, low, high } = bounds.data;
+        const place = data.kind === "step" ? at.findLastIndex((value) => value <= wanted) : nearest(at, told.x, apart);
+        if (place < 0 || (data.kind !== "step" && apart(at[place], told.x) >= 1)) continue;
+        if (low[place] > told.y || told.y > high[place]) continue;
+        text += ` [${shown(low[place])}, ${shown(high[place])}]`;
+        break;
       }
       if (snapped && told.x !== null && apart(told.x, wanted) > 0.5) text += ` at ${shown(told.x)}`;
-      lines.push({ label: curve.name, text, colour: curve.colour });
+      lines.push({ label: curve.name + (data.what ? `, ${data.what}` : ""), text, colour: curve.colour });
       if (told.y !== null) dots.push({ x: x.to(told.x === null || data.kind === "step" ? wanted : told.x), y: y.to(told.y), colour: curve.colour });
     }
     return { title: `${panel.labels[0] || "x"}: ${shown(wanted)}`, lines, dots, cross: x.to(wanted), wanted };

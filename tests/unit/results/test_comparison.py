@@ -18,6 +18,7 @@ from cellfree_sim.results import RunFolder
 from cellfree_sim.results.analysis import RunData
 from cellfree_sim.results.comparison import contenders, differences, error_difference, rate_difference
 from cellfree_sim.results.figures import comparison, style
+from cellfree_sim.results.figures.interactive import embed
 from cellfree_sim.results.report_comparison import build_comparison, remarks
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -139,7 +140,13 @@ def test_a_run_that_was_cut_short_is_shown_with_what_it_has(
 def test_curves_of_all_runs_stand_in_one_figure(folders: dict[str, RunFolder]) -> None:
     compared = contenders(runs(folders, "first", "better", "seed"))
     with style.journal():
-        axes = comparison.draw_learning(compared).axes[0]  # type: ignore[union-attr]
+        figure = comparison.draw_learning(compared)
+        assert figure is not None
+        axes = figure.axes[0]
+        told = {curve["name"]: curve["data"] for curve in embed(style.lay_out(figure), "learning")[1]["curves"]}
+    for each in compared:
+        (test,) = (data for data in told[each.label] if data.get("what") == "test")
+        assert test["y"] == pytest.approx([each.learned.sum_rate], rel=1e-5)  # type: ignore[union-attr]
     lines = {line.get_label(): line for line in axes.lines}
     for each in compared:
         own = each.run.metrics.query("phase == 'validation'")
