@@ -105,13 +105,13 @@ def expect(condition: Any, text: str) -> None:
 
 
 @cache
-def checks_of(kind: str) -> tuple[Check, ...]:
-    """The checks of a kind of extension, those of all kinds first.
+def checks_of(kind: str, *, learned: bool = True) -> tuple[Check, ...]:
+    """The checks of a kind of extension, those of all kinds first; with those of `learned` detectors, if it is one.
 
     >>> [check.name for check in checks_of("topologies")]
     ['options survive JSON', 'unknown options are refused', 'it says what it is']
     """
-    modules = ("options", *_MODULES.get(kind, ()))
+    modules = [name for name in ("options", *_MODULES.get(kind, ())) if learned or name != "learning"]
     found = [importlib.import_module(f"cellfree_sim.conformance.{module}").CHECKS for module in modules]
     return tuple(Check(name, run) for each in found for name, run in each.items())
 
@@ -120,7 +120,8 @@ def checked(kind: str, options: Named, *, quick: bool = True) -> list[Result]:
     """The results of all checks of an extension with these options."""
     with tempfile.TemporaryDirectory(prefix="cellfree-check-") as folder:
         subject = Subject(kind, options, quick, Path(folder))
-        return [result_of(check, subject) for check in checks_of(kind)]
+        learned = getattr(options, "learned", False)
+        return [result_of(check, subject) for check in checks_of(kind, learned=learned)]
 
 
 def result_of(check: Check, subject: Subject) -> Result:
