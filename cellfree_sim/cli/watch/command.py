@@ -92,6 +92,8 @@ def how_it_ended(run: RunStatus) -> str:
     if run.status == "vanished" and not Path(run.folder).is_dir():
         return f"{run.run}: is gone, and where it was is not known to this machine"
     after = f" after step {run.step}" if run.step is not None else ""
+    if run.bursts and not run.steps:
+        after = f" after burst {run.burst}"
     told = f"{run.run}: {run.status}{after}"
     folder = Path(run.folder)
     if run.status == "done":
