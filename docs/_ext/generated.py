@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-# What a page may ask for: the module beside this one, and its function.
+# What a page may ask for: the module of the package beside this one, and its function.
 MAKERS = {
     "scenario-keys": ("scenario_keys", "sections"),
     "scenario-options": ("scenario_keys", "network_options"),
@@ -37,7 +37,7 @@ _BAR = re.compile(r"``.+?``|`[^`]+`|\|")
 def made(name: str) -> str:
     """The Markdown that a page gets for a name."""
     module, function = MAKERS[name]
-    text: str = getattr(import_module(module), function)()
+    text: str = getattr(import_module(f"reference.{module}"), function)()
     return text
 
 

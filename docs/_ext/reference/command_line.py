@@ -6,9 +6,8 @@ import argparse
 import re
 from collections.abc import Iterator
 
-from markdown import code, prose, table
-
 from cellfree_sim.cli.parser import whole_parser
+from reference.markdown import code, prose, table
 
 
 def commands() -> str:

@@ -7,11 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from markdown import code, docstring, paragraphs, prose, table
-
 from cellfree_sim.registry import Registry
 from cellfree_sim.scenario import extensions, scenario_schema
 from cellfree_sim.scenario.describe import Shape
+from reference.markdown import code, docstring, paragraphs, prose, table
 
 HEAD = ("Key", "Type", "Unit", "Default", "Meaning", "Allowed")
 UNITS = (

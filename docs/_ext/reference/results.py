@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import groupby
 
-from markdown import code, prose, table
-
 from cellfree_sim.results import glossary, tables
+from reference.markdown import code, prose, table
 
 FORMATS = {"string": "text", "int64": "int64", "float64": "float64"}
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
-from markdown import code, docstring, table
-
 from cellfree_sim import errors as kinds
 from cellfree_sim.cli import parser
 from cellfree_sim.errors import CellfreeError
+from reference.markdown import code, docstring, table
 
 SMALL = """\
 name: small

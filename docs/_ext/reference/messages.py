@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 
-from markdown import code, docstring, prose, table
-
 from cellfree_sim.backhaul import CATALOGUE, Header, Message
 from cellfree_sim.backhaul import messages as source
+from reference.markdown import code, docstring, prose, table
 
 BITS = {"backhaul": "links of the backhaul", "air": "the air, between users and stations", "control": "control"}
 

@@ -1,0 +1,1 @@
+"""What makes the reference from the code: one module for each kind of page."""
