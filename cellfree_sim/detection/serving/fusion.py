@@ -256,6 +256,7 @@ class Fusion:
         self._meter.clear()
         self._port.restore(state["port"])
         for links, (free, journeys) in zip((self._up, self._down), state["links"], strict=True):
+            links.take_use()  # what is undone
             links.restore(free)
             links.resume(journeys)
         self._reception.changes.clear()
