@@ -181,6 +181,8 @@ def find_run(name: str | None, parent: Path = DEFAULT_PARENT) -> RunStatus:
     for folder in (Path(name), parent / name):
         if folder.is_dir():
             return run_status(folder)
+    if Path(name).exists():
+        raise UserError(f"{name}: is a file; allowed: the folder of a run, or its name below {parent}")
     runs = list_runs(parent)
     hint = did_you_mean(name, [run.run for run in runs])
     raise UserError(f"{name}: there is no such run{_names(runs)}{hint}")

@@ -21,6 +21,7 @@ from cellfree_sim.scenario.outside import Importer
 from cellfree_sim.scenario.overrides import apply_overrides
 from cellfree_sim.scenario.parts import ExtensionFile
 from cellfree_sim.scenario.schema import Scenario
+from cellfree_sim.scenario.shipped import find_scenario
 from cellfree_sim.scenario.suggest import on_one_line
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def load_scenario(
     """Read and validate a scenario file.
 
     Args:
-        path: a YAML 1.2 file. Relative paths inside it are relative to its folder.
+        path: a YAML 1.2 file; as text also the name of a scenario that comes with the package, such as "quickstart".
+            Relative paths inside it are relative to its folder.
         overrides: values of single keys, by dotted path: ``{"downlink.epochs": 5, "channel.model": "rayleigh"}``. An
             option of an extension that stands as a bare name can be set directly: ``"downlink.policy.width"``.
         begun: the file is that of a run that has begun: what it started from (`downlink.policy.trained`) is in its
@@ -150,8 +152,11 @@ def load_scenario(
     >>> _ = file.write_text("name: example\\nnetwork: {sbs: {count: 2}}\\n")
     >>> load_scenario(file, {"downlink.epochs": 5}).downlink.epochs
     5
+    >>> load_scenario("quickstart").network.sbs.count
+    3
     """
-    return replace(read_scenario(path, overrides), begun=begun, announce=announce).validated()
+    file = find_scenario(path) if isinstance(path, str) else path
+    return replace(read_scenario(file, overrides), begun=begun, announce=announce).validated()
 
 
 def dump_scenario(scenario: Scenario) -> str:

@@ -445,7 +445,6 @@ OVERRIDES = [
 COMMANDS = [
     command("nothing", "", "the following arguments are required: COMMAND; see 'cellfree --help'"),
     command("unknown command", "rnu s.yaml", "unknown command 'rnu'; allowed: run, inject", "did you mean 'run'?"),
-    command("command of a later issue", "watch", "unknown command 'watch'; allowed: run, inject"),
     command("unknown action", "scenarios lst", "unknown command 'lst'; allowed: list, show", "did you mean 'list'?"),
     command("no scenario", "run", "run: SCENARIO is missing; allowed: a YAML file"),
     command("empty scenario", "run ''", "run: SCENARIO is missing; allowed: a YAML file"),
@@ -499,7 +498,7 @@ COMMANDS = [
     command("out below a file", "run s.yaml --out s.yaml/run", "s.yaml/run: cannot be used"),
     command("out cannot be made", "run s.yaml --out /proc/none/run", "/proc/none/run: cannot be used"),
     command("address without cluster", "run s.yaml --address localhost:1", "--address has no meaning with the inline"),
-    command("report of nothing", "report missing", "missing: there is no such run folder"),
+    command("report of nothing", "report missing", "missing: there is no such run"),
     command("report of a file", "report s.yaml", "s.yaml: is a file"),
     command("report of another folder", "report folder", "folder: is no run folder"),
     command("unknown benchmark", "bench trainin", "unknown benchmark 'trainin'; allowed: ", "mean 'training'?"),
