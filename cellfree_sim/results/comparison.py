@@ -34,8 +34,10 @@ PAIRED_PART = 0.9  # of the bursts must be the same, else they are not paired
 CHANNEL_KEYS = (
     *("seed", "network.area_m", "network.mbs.position_m", "network.mbs.height_m", "network.sbs", "network.users"),
     *("radio.carrier_frequency_hz", "radio.bandwidth_hz", "radio.subcarriers", "channel.model"),
-    *("channel.realisations.test", "channel.resample_users"),
+    "channel.realisations.test",
 )
+# Of recorded channels the splits take one after the other, so that these move those that are held out.
+RECORDED_KEYS = ("channel.realisations.train", "channel.realisations.validation")
 # … but these do not, though they stand among them; those that are in PROBLEM_KEYS are what a run has to solve on them.
 APART = ("network.sbs.mec_flop_per_s", "network.sbs.power_dbm", "network.users.min_rate_bps_hz", "network.sbs.names")
 PROBLEM_KEYS = ("radio.noise_dbm", "network.sbs.power_dbm", "network.users.min_rate_bps_hz")
@@ -203,7 +205,14 @@ def other_channels(first: RunData, run: RunData) -> list[str]:
     """Settings that give two runs different held-out channels; none where they were tested on the same."""
     own, other = settings(run.scenario), settings(first.scenario)
     keys = dict.fromkeys([*other, *own])
-    return [key for key in keys if _below(key, CHANNEL_KEYS) and key not in APART and own.get(key) != other.get(key)]
+    counted = [*CHANNEL_KEYS, *(RECORDED_KEYS if _recorded(run) else ())]
+    return [key for key in keys if _below(key, counted) and key not in APART and own.get(key) != other.get(key)]
+
+
+def _recorded(run: RunData) -> bool:
+    """Whether its channels, those of its uplink too, are taken from a file in the order of the splits."""
+    model = setting(run.scenario, "channel", "model")
+    return (model.get("name") if isinstance(model, dict) else model) == "trace"
 
 
 def other_problem(first: RunData, run: RunData) -> list[str]:
@@ -275,7 +284,9 @@ def error_difference(first: Contender, other: Contender, service: str) -> Differ
     tables = [each.run.uplink[each.run.uplink["service"] == service] for each in (first, other)]
     if problem or any(table["symbols"].sum() == 0 for table in tables):
         return Difference(math.nan, math.nan, "not comparable", reasons=tuple(problem) or ("nothing was decided",))
-    reasons = [key for key in other_channels(first.run, other.run) if not key.startswith("channel.realisations")]
+    reasons = other_channels(first.run, other.run)
+    if not _recorded(other.run):  # else the drops of the uplink come after those of all splits
+        reasons = [key for key in reasons if not key.startswith("channel.realisations")]
     both = tables[0].merge(tables[1], on=BURST, suffixes=("_first", "_other")) if not reasons else pd.DataFrame()
     if not reasons and len(both) < PAIRED_PART * min(map(len, tables)):
         reasons = ["other users were active in the same bursts"]

@@ -93,6 +93,23 @@ def test_other_problems_are_not_compared_and_it_is_said_why(folders: dict[str, R
     assert "another problem" in remarks([first, noise])[0] and "radio.noise_dbm" in remarks([first, noise])[0]
 
 
+def test_training_drops_move_the_held_out_ones_of_recorded_channels_alone(make_run: Any, tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / name) for name in ("one", "other"))
+    rewrite(other, old="train: 300", new="train: 200")
+    assert rate_difference(*contenders([RunData(one.path), RunData(other.path)])).how == "paired"
+    for folder in (one, other):
+        rewrite(folder, old="{name: tr38901-uma}", new="{name: trace, path: /data/campus.npz}")
+    found = rate_difference(*contenders([RunData(one.path), RunData(other.path)]))
+    assert (found.how, found.reasons) == ("not paired", ("channel.realisations.train",))
+
+
+def test_how_batches_are_drawn_changes_no_held_out_channel(make_run: Any, tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / name) for name in ("one", "other"))
+    for folder, told in ((one, "true"), (other, "false")):
+        rewrite(folder, old="channel: {", new=f"channel: {{resample_users: {told}, ")
+    assert rate_difference(*contenders([RunData(one.path), RunData(other.path)])).how == "paired"
+
+
 def test_references_that_differ_give_away_other_channels(
     folders: dict[str, RunFolder], make_run: Any, tmp_path: Path
 ) -> None:
@@ -193,6 +210,15 @@ def test_services_that_heard_the_same_bursts_are_paired_over_drops(tmp_path: Pat
         axes = comparison.draw_errors([first, other]).axes[0]  # type: ignore[union-attr]
     drawn = {each.get_label(): each.lines[0].get_ydata() for each in axes.containers}
     assert drawn["detector mf: edge"] == pytest.approx([two[0::2].sum() / 1000, two[1::2].sum() / 1000])
+
+
+def test_bursts_over_recorded_channels_are_the_same_only_after_the_same_drops(tmp_path: Path) -> None:
+    both = [heard(tmp_path / name, [2] * 40, detector="ep") for name in ("one", "other")]
+    plain = [folder.scenario_text() for folder in both]
+    for model, how in (("rayleigh", "paired"), ("trace", "not paired")):
+        for folder, text, drops in zip(both, plain, (300, 200), strict=True):
+            folder.write_scenario(f"{text}channel: {{model: {{name: {model}}}, realisations: {{train: {drops}}}}}\n")
+        assert error_difference(*contenders([RunData(each.path) for each in both]), "edge").how == how
 
 
 def test_what_differs_is_found_in_lists_too(tmp_path: Path) -> None:
