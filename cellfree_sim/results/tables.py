@@ -91,6 +91,7 @@ RATES: Columns = {"algorithm": "string", "realisation": "int64", "user": "int64"
 
 BATCH_ROWS = 16_384  # that are read at a time
 
+LATER = ("sum_rate_error",)  # columns that tables of older versions lack
 NEUTRAL: dict[str, Any] = {"string": "", "int64": 0, "float64": float("nan")}
 
 
@@ -234,6 +235,22 @@ def _whole_batches(partial: Path) -> Iterator[Any]:
             return
 
 
+def _whole(table: Any, columns: Columns, path: Path) -> Any:
+    """The columns of a table in their order; those that older versions did not write are empty.
+
+    Raises:
+        RunFolderError: another one is missing.
+    """
+    import pyarrow as pa
+
+    for name, kind in columns.items():
+        if name not in table.column_names:
+            if name not in LATER:
+                raise RunFolderError(f"{path}: is damaged, it lacks the column '{name}'")
+            table = table.append_column(name, pa.array([NEUTRAL[kind]] * len(table), getattr(pa, kind)()))
+    return table.select(list(columns))
+
+
 def read_table(path: Path, columns: Columns) -> pd.DataFrame:
     """The table at `path`, or what an unfinished run left of it; no rows where there is neither.
 
@@ -247,15 +264,14 @@ def read_table(path: Path, columns: Columns) -> pd.DataFrame:
     try:
         # Rows of a run that goes on, or was killed, are newer than those of a finished one in the same folder.
         if partial_path(path).exists():
-            table = pa.Table.from_batches(list(_whole_batches(partial_path(path))), schema)
+            batches = list(_whole_batches(partial_path(path)))
+            table = pa.Table.from_batches(batches) if batches else schema.empty_table()
         elif path.exists():
             table = pq.read_table(path)
         else:
             table = schema.empty_table()
-        frame: pd.DataFrame = table.select(list(columns)).cast(schema).to_pandas()
+        frame: pd.DataFrame = _whole(table, columns, path).cast(schema).to_pandas()
         return frame
-    except KeyError as error:
-        raise RunFolderError(f"{path}: is damaged, it lacks {error.args[0]}") from error
     except (pa.ArrowException, OSError) as error:
         raise RunFolderError(f"{path}: is damaged: {' '.join(str(error).split())}") from error
 
@@ -278,9 +294,7 @@ def read_batches(path: Path, columns: Columns) -> Iterator[pd.DataFrame]:
         else:
             return
         for batch in batches:
-            yield pa.Table.from_batches([batch]).select(list(columns)).cast(schema).to_pandas()
-    except KeyError as error:
-        raise RunFolderError(f"{path}: is damaged, it lacks {error.args[0]}") from error
+            yield _whole(pa.Table.from_batches([batch]), columns, path).cast(schema).to_pandas()
     except (pa.ArrowException, OSError) as error:
         raise RunFolderError(f"{path}: is damaged: {' '.join(str(error).split())}") from error
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cellfree_sim.errors import RunFolderError
-from cellfree_sim.results import RunFolder
+from cellfree_sim.results import RunFolder, build_report
 
 NOW = datetime(2026, 5, 4, 14, 30, 15, tzinfo=timezone(timedelta(hours=2)))
 
@@ -143,6 +143,17 @@ def test_a_damaged_table_is_named_in_one_line(run_folder, name):
         getattr(run_folder, name)()
     assert str(caught.value).startswith(f"{path}: is damaged")
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_of_an_older_version_lacks_what_was_added_since(run_folder):
+    path = run_folder.path / "metrics.parquet"
+    pd.read_parquet(path).drop(columns="sum_rate_error").to_parquet(path)
+    found = run_folder.metrics()
+    assert len(found) and found["sum_rate_error"].isna().all()
+    assert build_report(run_folder.path).is_file()
+    pd.read_parquet(path).drop(columns="step").to_parquet(path)
+    with pytest.raises(RunFolderError, match="is damaged, it lacks the column 'step'"):
+        run_folder.metrics()
 
 
 def test_a_table_of_another_kind_is_refused(run_folder):
