@@ -209,6 +209,15 @@ def other_channels(first: RunData, run: RunData) -> list[str]:
     return [key for key in keys if _below(key, counted) and key not in APART and own.get(key) != other.get(key)]
 
 
+def other_drops(first: RunData, run: RunData) -> list[str]:
+    """Settings that give the uplinks of two runs different channels."""
+    found = other_channels(first, run)
+    if not _recorded(run):  # else the drops of the uplink come after those of all splits
+        found = [key for key in found if not key.startswith("channel.realisations")]
+    made = [setting(each.scenario, "uplink", "realisations") for each in (first, run)]
+    return [*found, *(["uplink.realisations"] if made[0] != made[1] else [])]
+
+
 def _recorded(run: RunData) -> bool:
     """Whether its channels, those of its uplink too, are taken from a file in the order of the splits."""
     model = setting(run.scenario, "channel", "model")
@@ -219,7 +228,9 @@ def other_problem(first: RunData, run: RunData) -> list[str]:
     """Settings that give two runs something else to solve, be the channels the same or not; a seed is none of them."""
     own, other = settings(run.scenario), settings(first.scenario)
     keys = dict.fromkeys([*other, *own])
-    counted = [*CHANNEL_KEYS, *PROBLEM_KEYS, *(f"uplink.{key}" for key in UPLINK_KEYS)]
+    counted = [*CHANNEL_KEYS, *PROBLEM_KEYS]
+    if all(setting(each.scenario, "uplink") for each in (first, run)):  # one alone takes nothing from a downlink
+        counted += [f"uplink.{key}" for key in UPLINK_KEYS]
     spared = ("seed", "network.sbs.names", "network.sbs.mec_flop_per_s", "channel.realisations.test")
     return [key for key in keys if _below(key, counted) and key not in spared and own.get(key) != other.get(key)]
 
@@ -284,9 +295,7 @@ def error_difference(first: Contender, other: Contender, service: str) -> Differ
     tables = [each.run.uplink[each.run.uplink["service"] == service] for each in (first, other)]
     if problem or any(table["symbols"].sum() == 0 for table in tables):
         return Difference(math.nan, math.nan, "not comparable", reasons=tuple(problem) or ("nothing was decided",))
-    reasons = other_channels(first.run, other.run)
-    if not _recorded(other.run):  # else the drops of the uplink come after those of all splits
-        reasons = [key for key in reasons if not key.startswith("channel.realisations")]
+    reasons = other_drops(first.run, other.run)
     both = tables[0].merge(tables[1], on=BURST, suffixes=("_first", "_other")) if not reasons else pd.DataFrame()
     if not reasons and len(both) < PAIRED_PART * min(map(len, tables)):
         reasons = ["other users were active in the same bursts"]

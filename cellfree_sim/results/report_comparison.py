@@ -15,6 +15,7 @@ from cellfree_sim.results.comparison import (
     differences,
     error_difference,
     other_channels,
+    other_drops,
     other_problem,
     rate_difference,
 )
@@ -156,17 +157,18 @@ def remarks(compared: Sequence[Contender]) -> list[str]:
                 "their numbers stand side by side, and no difference is taken."
             )
             continue
-        channels = other_channels(first.run, other.run)
+        learned = first.run.has_downlink and other.run.has_downlink
+        channels = (other_channels if learned else other_drops)(first.run, other.run)
         if channels:
             because = "another seed" if channels == ["seed"] else tables.named(channels)
             found.append(
                 f"{other.label} was tested on other realisations than {first.label} ({because}): "
                 "differences are those of two independent means, and less sure than paired ones."
             )
-        elif rate_difference(first, other).how == "not paired":
+        elif learned and rate_difference(first, other).how == "not paired":
             reasons = rate_difference(first, other).reasons
             found.append(f"{other.label} and {first.label} are not paired: {tables.named(reasons)}.")
-        if first.run.has_downlink and other.run.has_downlink and changed_network(first.run, other.run):
+        if learned and changed_network(first.run, other.run):
             found.append(
                 f"{other.label} ended with other stations than {first.label}: each is tested as it was at its end."
             )

@@ -221,6 +221,26 @@ def test_bursts_over_recorded_channels_are_the_same_only_after_the_same_drops(tm
         assert error_difference(*contenders([RunData(each.path) for each in both]), "edge").how == how
 
 
+def test_drops_of_an_uplink_are_those_of_its_own_count_alone(tmp_path: Path) -> None:
+    both = [heard(tmp_path / name, [2] * 40, detector="ep") for name in ("one", "other")]
+    plain = [folder.scenario_text() for folder in both]
+    for folder, text, drops in zip(both, plain, (300, 200), strict=True):
+        folder.write_scenario(f"{text}channel: {{model: {{name: rayleigh}}, realisations: {{test: {drops}}}}}\n")
+    found = contenders([RunData(each.path) for each in both])
+    assert error_difference(*found, "edge").how == "paired" and remarks(found) == []
+    for folder, text, drops in zip(both, plain, (300, 200), strict=True):
+        folder.write_scenario(text.replace("uplink: {", f"uplink: {{realisations: {drops}, "))
+    found = contenders([RunData(each.path) for each in both])
+    assert error_difference(*found, "edge").reasons == ("uplink.realisations",)
+    assert "uplink.realisations" in remarks(found)[0]
+
+
+def test_an_uplink_beside_a_downlink_takes_nothing_from_its_rates(make_run: Any, tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / name) for name in ("one", "other"))
+    other.write_scenario(f"{other.scenario_text()}uplink: {{problem: mimo, constellation: qpsk}}\n")
+    assert rate_difference(*contenders([RunData(one.path), RunData(other.path)])).how == "paired"
+
+
 def test_what_differs_is_found_in_lists_too(tmp_path: Path) -> None:
     paths = [heard(tmp_path / name, [1, 2], detector=name) for name in ("ep", "mf")]
     assert differences([RunData(each.path) for each in paths]) == {"uplink.services[edge].detector.name": ["ep", "mf"]}
