@@ -54,8 +54,8 @@ def sort_keys(column: Sequence[str]) -> list[float | None] | None:
 def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as comma-separated values: plain numbers, an error or the ends of an interval in columns of their own.
 
-    >>> print(csv_text(["algorithm", "rate", "share"], [["zf", "−1,021.5 ± 0.2", "91.4 %"], ["=x", "–", ""]]))
-    algorithm,rate,rate ±,share (%)
+    >>> print(csv_text(["=run", "rate", "share"], [["zf", "−1,021.5 ± 0.2", "91.4 %"], ["=x", "–", ""]]))
+    '=run,rate,rate ±,share (%)
     zf,-1021.5,0.2,91.4
     '=x,,,
     <BLANKLINE>
@@ -72,12 +72,17 @@ def csv_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _spread(name: str, column: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """Heads and cells of the columns that one column becomes."""
     if sort_keys(column) is None:
-        return [name], [[f"'{cell}" if cell.startswith(FORMULA) else cell] for cell in column]
+        return [_text(name)], [[_text(cell)] for cell in column]
     parts = [_plain(cell) for cell in column]
     width = max(len(part) for part in parts)
     ends = {1: [""], 2: ["", " ±"], 3: ["", " low", " high"]}[width]
     head = f"{name} (%)" if any(cell.endswith(" %") for cell in column) and "%" not in name else name
-    return [f"{head}{end}" for end in ends], [[*part, *[""] * (width - len(part))] for part in parts]
+    return [_text(f"{head}{end}") for end in ends], [[*part, *[""] * (width - len(part))] for part in parts]
+
+
+def _text(cell: str) -> str:
+    """Words that no spreadsheet computes with."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
 def _plain(cell: str) -> list[str]:

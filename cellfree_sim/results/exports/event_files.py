@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-PATTERN = "events.out.tfevents.*"
+SUFFIX = ".cellfree"  # of files that are ours to replace
+PATTERN = f"events.out.tfevents.*{SUFFIX}"
 EXTRA = "TensorBoard is not installed; it comes with: pip install 'cellfree-sim[tensorboard]'"
 
 
@@ -35,7 +36,7 @@ class EventWriter:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._writer: Any = EventFileWriter(str(folder))
+            self._writer: Any = EventFileWriter(str(folder), filename_suffix=SUFFIX)
         except OSError as error:
             raise RunFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
 

@@ -49,7 +49,7 @@ def curves_of_round(row: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def write_tensorboard(run: RunData, folder: Path) -> Path:
-    """Write the event file of a run into `folder`, in the place of those that are there.
+    """Write the event file of a run into `folder`, in the place of those that this function has left there.
 
     Raises:
         UserError: TensorBoard is not installed, or the run goes on and writes there itself.
@@ -66,7 +66,7 @@ def write_tensorboard(run: RunData, folder: Path) -> Path:
 
 
 def _writer_with_all(run: RunData, folder: Path) -> EventWriter:
-    """The only event file in `folder`, with all that a run has recorded so far."""
+    """The only event file of ours in `folder`, with all that a run has recorded so far."""
     before = list(folder.glob(PATTERN))
     writer = EventWriter(folder)
     for file in before:
@@ -124,7 +124,7 @@ class TensorBoardObserver:
     """Writes the curves of a run while it goes on; see `cellfree_sim.results.observer.Observer`.
 
     Args:
-        folder: where the event file goes, in the place of those that are there.
+        folder: where the event file goes, in the place of those of ours that are there.
         run: what it has recorded so far is written first: its scenario, and where it was resumed, the rounds before.
     """
 

@@ -169,6 +169,13 @@ class TestTensorBoard:
             export(load_results([heard.folder]), "tensorboard", tmp_path)
         assert len(list(tmp_path.glob("events.out.tfevents.*"))) == 1
 
+    def test_event_files_of_others_stay(self, heard, tmp_path):
+        theirs = tmp_path / "events.out.tfevents.1700000000.host.1.0"
+        theirs.write_bytes(b"weeks of training")
+        for _ in range(2):
+            export(load_results([heard.folder]), "tensorboard", tmp_path)
+        assert theirs.read_bytes() == b"weeks of training" and len(list(tmp_path.iterdir())) == 2
+
     def test_a_run_writes_the_same_curves_while_it_goes_on_and_when_it_is_resumed(self, heard, tmp_path, monkeypatch):
         monkeypatch.setattr("cellfree_sim.results.report.build_report", lambda folder: None)
         monkeypatch.chdir(tmp_path)
