@@ -44,6 +44,8 @@ _DESTINATIONS = {  # what an argument takes, by its name in the parser
     "studies": "studies",
 }
 _GLOBS = {"scenarios": "*.y*ml", "detectors": "*.detector", "policies": "*.policy"}  # files beside the names
+# Bash expands what it is offered: a folder called $(command) below ./runs must not be run by the Tab key.
+_HARMLESS = re.compile(r"\w[\w.+/\[\]-]*")
 _CHOICES = re.compile(r"[a-z]+(-[a-z]+)*(\|[a-z]+(-[a-z]+)*)+")
 
 
@@ -57,7 +59,7 @@ def add_to(commands: Commands) -> None:
 def _completion(arguments: argparse.Namespace) -> int:
     if arguments.names is not None:
         with suppress(CellfreeError, OSError):  # a shell that completes is no place for errors
-            for name in _NAMES.get(arguments.names, list)():
+            for name in filter(_HARMLESS.fullmatch, _NAMES.get(arguments.names, list)()):
                 show(name)
         return DONE
     if arguments.shell is None:

@@ -51,6 +51,9 @@ def test_bash_offers_commands_options_and_names(tmp_path: Path) -> None:
     program.chmod(0o755)
     (tmp_path / "runs" / "quickstart-1").mkdir(parents=True)
     (tmp_path / "runs" / "quickstart-1" / "run.log").touch()
+    for name in ("$(touch pwned)", "`touch pwned`", "~", "a b"):
+        (tmp_path / "runs" / name).mkdir()
+        (tmp_path / "runs" / name / "run.log").touch()
     (tmp_path / "runs" / "no-run").mkdir()
     (tmp_path / "mine.yaml").touch()
     (tmp_path / "minutes.txt").touch()
@@ -68,6 +71,7 @@ def test_bash_offers_commands_options_and_names(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     assert dict(zip(OFFERED, done.stdout.splitlines(), strict=True)) == OFFERED
+    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize("shell", SHELLS)
