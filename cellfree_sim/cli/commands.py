@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from cellfree_sim.cli.terminal import flat
+from cellfree_sim.cli.terminal import complain, flat
 from cellfree_sim.errors import UserError
 
 STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
@@ -65,3 +65,19 @@ def check_choice(what: str, found: str, allowed: Sequence[str], see: str = "") -
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The option ``--json``."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def names_of_runs(names: Sequence[str]) -> list[str]:
+    """The names of runs that were given, without comparisons, which ``runs/*`` names, too; each is told in a line.
+
+    Raises:
+        UserError: nothing else was given.
+    """
+    from cellfree_sim.results.runs import without_comparisons
+
+    runs, comparisons = without_comparisons(names)
+    for name in comparisons:
+        complain(f"{flat(name)} holds a comparison, and is left out", kind="note: ")
+    if not runs:
+        raise UserError(f"found comparisons only ({len(comparisons)}); allowed: folders of runs")
+    return runs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellfree_sim.cli.commands import Commands, check_choice
+from cellfree_sim.cli.commands import Commands, check_choice, names_of_runs
 from cellfree_sim.cli.terminal import DONE, complain, show
 from cellfree_sim.errors import UserError
 
@@ -72,7 +72,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from cellfree_sim.results.exports import export
     from cellfree_sim.results.runs import find_run
 
-    runs = load_results(find_run(name).folder for name in arguments.runs)
+    runs = load_results(find_run(name).folder for name in names_of_runs(arguments.runs))
     for path in export(runs, arguments.to, out):
         show(str(path))
     return DONE

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellfree_sim.cli.commands import Commands, add_json, check_choice
+from cellfree_sim.cli.commands import Commands, add_json, check_choice, names_of_runs
 from cellfree_sim.cli.terminal import DONE, complain, show, table, tables
 from cellfree_sim.errors import UserError
 
@@ -111,9 +111,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
     if arguments.out == "":
         raise UserError("--out: found nothing; allowed: a new or empty folder")
-    if len(arguments.runs) == 1 and arguments.out is not None:
+    names = names_of_runs(arguments.runs)
+    if len(names) == 1 and arguments.out is not None:
         raise UserError("--out is for a comparison; allowed: two or more runs, or no --out")
-    folders = [Path(find_run(name).folder) for name in arguments.runs]
+    folders = [Path(find_run(name).folder) for name in names]
     if len(folders) == 1:
         from cellfree_sim.results.report import build_report
 

@@ -25,6 +25,7 @@ from cellfree_sim.results.figures.draw import ENDINGS, make_folder, publish, sho
 from cellfree_sim.results.files import read_json, write_atomically, write_json
 from cellfree_sim.results.report_tables import Table, balanced
 from cellfree_sim.results.run_folder import RunFolder, free_folder
+from cellfree_sim.results.runs import COMPARISON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from cellfree_sim.results.analysis import RunData
     from cellfree_sim.results.figures import Figure
 
-NUMBERS = "comparison.json"
 PLANS = (
     (
         "learning",
@@ -89,7 +89,7 @@ def build_comparison(runs: Sequence[RunData], out: Path | None, now: datetime) -
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
     drawn = _draw(compared, make_folder(folder / "figures"))
-    write_json(folder / NUMBERS, numbers)
+    write_json(folder / COMPARISON, numbers)
     made = page.Page(
         title=f"Comparison of {len(compared)} runs",
         facts=[each.label for each in compared],
@@ -102,7 +102,7 @@ def build_comparison(runs: Sequence[RunData], out: Path | None, now: datetime) -
 
 def read_remarks(folder: Path) -> list[str]:
     """The remarks of a comparison that is in `folder`."""
-    return list(read_json(folder / NUMBERS).get("remarks", []))
+    return list(read_json(folder / COMPARISON).get("remarks", []))
 
 
 def _check(folder: Path) -> None:
@@ -110,7 +110,7 @@ def _check(folder: Path) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise RunFolderError(f"--out: {folder} is a file; allowed: a new or empty folder")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / NUMBERS).is_file():
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / COMPARISON).is_file():
             what = "is the folder of a run" if RunFolder(folder).log_path.is_file() else "is not empty"
             raise RunFolderError(f"--out: {folder} {what}; allowed: a new or empty folder, or an earlier comparison")
     except OSError as error:
@@ -198,7 +198,7 @@ def _sections(tabled: dict[str, list[Table]], drawn: dict[str, Figure]) -> list[
         there = [drawn[name] for name in names if name in drawn]
         return [page.Figures(there)] if there else []
 
-    files = [NUMBERS, *(f"figures/{name}.pdf" for name in drawn)]
+    files = [COMPARISON, *(f"figures/{name}.pdf" for name in drawn)]
     beside: list[page.Block] = [
         page.Links(
             "Data beside this file:",

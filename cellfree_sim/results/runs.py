@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PROGRESS = "progress.json"
+COMPARISON = "comparison.json"
 LIVING = ("starting", "running", "paused")
 _FACTS = ("step", "steps", "sum_rate", "bytes", "burst", "bursts", "told_at", "simulated_s", "phase", "detail")
 
@@ -186,6 +187,15 @@ def find_run(name: str | None, parent: Path = DEFAULT_PARENT) -> RunStatus:
     runs = list_runs(parent)
     hint = did_you_mean(name, [run.run for run in runs])
     raise UserError(f"{name}: there is no such run{_names(runs)}{hint}")
+
+
+def without_comparisons(names: Sequence[str], parent: Path = DEFAULT_PARENT) -> tuple[list[str], list[str]]:
+    """Names of runs, and apart from them folders of comparisons: they lie beside runs, so that ``runs/*`` names both.
+
+    One name alone is that of a run.
+    """
+    found = [name for name in names if any((folder / COMPARISON).is_file() for folder in (Path(name), parent / name))]
+    return ([name for name in names if name not in found], found) if len(names) > 1 else (list(names), [])
 
 
 def _names(runs: Sequence[RunStatus]) -> str:

@@ -277,6 +277,13 @@ def test_runs_are_found_by_name_and_the_default_folder_is_no_run(
     assert "another seed" in said.err
     assert main(["status", "--json"]) == 0
     assert sorted(run["run"] for run in json.loads(capsys.readouterr().out)) == ["first", "seed"]
+    everything = [str(folder) for folder in Path("runs").iterdir()]  # as a shell has runs/*
+    for words in (["report", *everything, "--out", "again"], ["export", *everything, "--to", "csv", "--out", "tables"]):
+        assert main(words) == 0
+        assert "holds a comparison, and is left out" in capsys.readouterr().err
+    assert set(pd.read_csv("tables/summary.csv")["run"]) == {"first", "seed"}
+    assert main(["report", "again", "again"]) == 2
+    assert "found comparisons only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
