@@ -158,9 +158,9 @@ class News:
             self._curves.load_state(state["curves"])
         self.settle()
 
-    def stations(self) -> list[dict[str, Any]]:
-        """All stations with what they are to the network and where they run."""
-        network = self._operations.network
+    def stations(self, network: Network | None = None) -> list[dict[str, Any]]:
+        """All stations with what they are to the network (as it is now, by default) and where they run."""
+        network = network or self._operations.network
         return [
             {**each, "status": "active" if each["name"] == network.mbs else network.status(each["name"])}
             for each in self._engine.describe()["stations"]
@@ -187,7 +187,7 @@ class News:
 
     def _all(self) -> dict[str, Any]:
         """See `RunStatus`."""
-        network = self._operations.network
+        network = self._operations.network  # once: meanwhile it may become another one
         self._traffic.look(time.monotonic())
         by_kind = self._traffic.by_kind()
         told = {
@@ -197,7 +197,7 @@ class News:
             "simulated_s": self._traffic.simulated_s,
             "bytes": sum(by_kind.values()),
             "by_kind": by_kind,
-            "stations": [self._with_work(each, network) for each in self.stations()],
+            "stations": [self._with_work(each, network) for each in self.stations(network)],
             "services": self._services.told(),
             "links": self._traffic.links(network),
             "curves": self._curves.points(),

@@ -373,7 +373,8 @@ class Simulation:
         """Know what was known at a checkpoint."""
         self.step = checkpoint.step
         self._measurement.load_state(checkpoint.notes)
-        self._news.load_state(checkpoint.notes["told"])
+        if "told" in checkpoint.notes:  # it was saved by a version that tells
+            self._news.load_state(checkpoint.notes["told"])
 
     def sum_rate(self) -> float:
         """Mean sum rate on the validation realisations, of the network as it is now, bit/s/Hz."""

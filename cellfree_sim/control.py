@@ -35,7 +35,7 @@ def detach(arguments: Sequence[str], folder: Path) -> int:
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cellfree_sim", "run", *arguments, "--quiet", "--out", str(folder)],
+            [*python_module("cellfree_sim"), "run", *arguments, "--quiet", "--out", str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=said,
@@ -53,6 +53,16 @@ def detach(arguments: Sequence[str], folder: Path) -> int:
             said.seek(0)
             sys.stderr.write(said.read())
             return status
+
+
+def python_module(name: str) -> list[str]:
+    """The beginning of a command line that runs a module of this project in a process of its own.
+
+    It finds modules where this process does: by itself Python would look in the working directory first, where a file
+    of somebody may have the name of any module.
+    """
+    looked_in = str(Path.cwd()) in sys.path or "" in sys.path
+    return [sys.executable, *([] if looked_in else ["-P"]), "-m", name]
 
 
 @contextmanager

@@ -17,18 +17,22 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from cellfree_sim.control import reach
+from cellfree_sim.control import python_module, reach
 from cellfree_sim.errors import CellfreeError, RunFailedError, UserError
+from cellfree_sim.results.runs import LIVING
+from cellfree_sim.scenario.suggest import on_one_line
 
 if TYPE_CHECKING:
     from agents.remote import RemoteRun
 
 END_TIMEOUT_S = 5.0
+SEARCH_S, SEARCH_EVERY_S = 15.0, 0.5  # for a run whose controller died: it may begin another one
 GONE = "the run ended before it answered"
 
 
@@ -44,7 +48,7 @@ class Envoy:
         self._address = address
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._waiting: dict[int, Future[dict[str, Any]]] = {}
+        self._waiting: dict[int, tuple[subprocess.Popen[str], Future[dict[str, Any]]]] = {}
         self._process: subprocess.Popen[str] | None = None
         self._on_news: Callable[[dict[str, Any]], None] | None = None
 
@@ -73,7 +77,7 @@ class Envoy:
         with self._lock:
             process = self._started()
             number = next(self._numbers)
-            self._waiting[number] = answer
+            self._waiting[number] = process, answer
             assert process.stdin is not None
             try:
                 process.stdin.write(json.dumps({"number": number, "request": dict(request)}) + "\n")
@@ -103,7 +107,7 @@ class Envoy:
         arguments = [str(writing), "" if self._name is None else self._name, self._address or ""]
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cellfree_sim.envoy", *arguments],
+                [*python_module("cellfree_sim.envoy"), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -120,7 +124,10 @@ class Envoy:
         """Take in what the process says, until it has ended."""
         with os.fdopen(reading, encoding="utf-8") as lines:
             for line in lines:
-                said = json.loads(line)
+                try:
+                    said = json.loads(line)
+                except ValueError:  # it was killed while it spoke
+                    break
                 if "number" in said:
                     self._answer(int(said["number"]), said)
                 elif self._on_news is not None:
@@ -128,11 +135,13 @@ class Envoy:
         process.wait()
         if self._on_news is not None:
             self._on_news({"gone": GONE})
-        for number in list(self._waiting):
+        with self._lock:  # whoever asks from now on has another process
+            left = [number for number, (asked, _) in self._waiting.items() if asked is process]
+        for number in left:
             self._answer(number, {"failed": GONE})
 
     def _answer(self, number: int, said: Mapping[str, Any]) -> None:
-        answer = self._waiting.pop(number, None)
+        _, answer = self._waiting.pop(number, (None, None))
         if answer is None:
             return
         if "ok" in said:
@@ -157,37 +166,58 @@ def main(arguments: list[str]) -> None:
     try:
         with reach(name, address) as run:
             if address is not None:
-                threading.Thread(target=_follow, args=[run, say], daemon=True).start()
+                threading.Thread(target=_follow, args=[run, name, address, say], daemon=True).start()
             for line in sys.stdin:
-                asked = json.loads(line)
-                threading.Thread(target=_carry_out, args=[run, asked, say], daemon=True).start()
-    except CellfreeError as error:
-        say(refused=str(error))
-        for line in sys.stdin:
-            say(number=json.loads(line)["number"], error=str(error))
+                threading.Thread(target=_carry_out, args=[name, address, json.loads(line), say], daemon=True).start()
+    except Exception as error:  # whatever Ray has; who listens must not take it for the end of the run
+        say(refused=_in_words(error))
+        for line in sys.stdin:  # a run that is just starting may answer in a moment
+            _carry_out(name, address, json.loads(line), say)
 
 
-def _follow(run: RemoteRun, say: Callable[..., None]) -> None:
+def _follow(run: RemoteRun, name: str | None, address: str, say: Callable[..., None]) -> None:
     """Tell how a run is doing, until it has ended."""
-    known_at = None
+    info: Mapping[str, Any] = {}
     while True:
         try:
-            info = run.follow(known_at)
-        except RunFailedError as error:
-            say(gone=str(error))
-            return
-        if info.get("told_at") != known_at:
-            known_at = info.get("told_at")
+            news = run.follow(info.get("told_at"))
+        except CellfreeError as error:
+            again = _found_again(info, name, address)
+            if again is None:
+                say(gone=str(error))
+                return
+            run = again
+            continue
+        if news.get("told_at") != info.get("told_at"):
+            info = news
             say(status=info)
 
 
-def _carry_out(run: RemoteRun, asked: Mapping[str, Any], say: Callable[..., None]) -> None:
+def _found_again(info: Mapping[str, Any], name: str | None, address: str) -> RemoteRun | None:
+    """A run whose controller is gone, at its next one; None where there is none: it has ended."""
+    until = time.monotonic() + SEARCH_S
+    while info.get("status", "running") in LIVING and time.monotonic() < until:
+        with suppress(CellfreeError), reach(name, address) as run:
+            told = run.info()
+            if told and all(told[key] == info.get(key, told[key]) for key in ("run", "folder", "host")):
+                return run
+        time.sleep(SEARCH_EVERY_S)
+    return None
+
+
+def _carry_out(name: str | None, address: str | None, asked: Mapping[str, Any], say: Callable[..., None]) -> None:
+    """Give a run a command; at the controller that it has now, which may not be the one that it began with."""
     try:
-        say(number=asked["number"], ok=run.command(asked["request"]))
+        with reach(name, address) as run:
+            say(number=asked["number"], ok=run.command(asked["request"]))
     except UserError as error:
         say(number=asked["number"], error=str(error))
-    except CellfreeError as error:
-        say(number=asked["number"], failed=str(error))
+    except Exception as error:  # whatever Ray has; somebody waits for an answer
+        say(number=asked["number"], failed=_in_words(error))
+
+
+def _in_words(error: Exception) -> str:
+    return str(error) if isinstance(error, CellfreeError) else on_one_line(f"{type(error).__name__}: {error}", 300)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ async def _json(request: Request) -> Any:
             raise orders.BadOrderError(f"an order has at most {MOST_BYTES} bytes")
     try:
         return json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise orders.BadOrderError(f"an order is JSON: {error}") from None
 
 

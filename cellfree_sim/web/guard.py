@@ -53,7 +53,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str, token: str) -> None:
         self._app = app
-        self._names = LOOPBACK if is_loopback(host) else LOOPBACK | {host, socket.gethostname()}
+        named = {host} if is_loopback(host) else {host, socket.gethostname()}
+        self._names = LOOPBACK | {name.lower() for name in named}  # as browsers write them
         self._any_address = not is_loopback(host)
         self._expected = f"Bearer {token}".encode()
 
@@ -112,5 +113,5 @@ def hostname(host: str) -> str:
     ('127.0.0.1', '::1', 'localhost')
     """
     if host.startswith("["):
-        return host[1:].partition("]")[0]
+        return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,13 @@ def test_who_watches_orders_through_a_process_of_its_own(
         ray.kill(controller)
         with pytest.raises(RunFailedError, match="one: the run ended before it answered"):
             waiting.result(60)
+        start("one", "89abcdef")  # its controller was restarted, and the run goes on
+        here = RunFile.read(Path(folder))
+        assert here is not None
+        replace(here, namespace="cellfree-one-89abcdef").write(Path(folder))
+        assert envoy.order({"command": "pause"}) == {}
     finally:
         envoy.close()
+    RunFile.of_this_process("ray", address=here.address, namespace="cellfree-one-0123abcd").write(Path(folder))
     with watch("one") as run, pytest.raises(UserError, match="one: does not answer, it is just starting or ending"):
         run.pause()

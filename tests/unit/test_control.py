@@ -14,6 +14,9 @@ import psutil
 import pytest
 
 from cellfree_sim.cli import main
+from cellfree_sim.control import python_module
+from cellfree_sim.envoy import Envoy
+from cellfree_sim.errors import RunFailedError
 from cellfree_sim.results.run_file import RunFile
 from cellfree_sim.results.runs import list_runs
 
@@ -168,3 +171,29 @@ def test_a_cluster_that_is_gone_is_one_line() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "127.0.0.1:1: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_processes_of_this_project_import_nothing_from_where_they_are_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`python -m` would: somebody's json.py or agents.py in the folder of their scenarios."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    command = [*python_module("cellfree_sim"), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": ROOT})
+    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "-P" not in python_module("cellfree_sim")  # what is imported here is imported there
+
+
+def test_who_waits_hears_of_the_end_of_a_process_that_is_killed_while_it_speaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speaks = 'import os, sys; sys.stdin.readline(); os.write(int(sys.argv[1]), b\'{"number": 0, "o\')'
+    monkeypatch.setattr("cellfree_sim.envoy.python_module", lambda name: [sys.executable, "-c", speaks])
+    envoy = Envoy("a-run", None)
+    waiting = envoy.post({"command": "pause"})
+    with pytest.raises(RunFailedError, match="the run ended before it answered"):
+        waiting.result(20)
+    envoy.close()

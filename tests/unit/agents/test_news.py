@@ -86,6 +86,23 @@ def test_at_the_end_all_is_as_in_the_folder(tiny: Any, launch: Any) -> None:
     assert sum(rates) == pytest.approx(metrics[metrics.phase == "test"].sum_rate.item(), rel=1e-5)
 
 
+def test_a_station_may_join_while_it_is_told_how_the_run_is(
+    tiny: Any, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told is of one network, the one before: a thread tells, and another one changes the network."""
+    with launch(tiny()) as simulation:
+        traffic = simulation._news._traffic
+        look = traffic.look
+
+        def join(now_s: float) -> None:
+            monkeypatch.setattr(traffic, "look", look)
+            simulation.inject_sbs((40.0, 60.0), name="late")
+
+        monkeypatch.setattr(traffic, "look", join)
+        assert "late" not in [each["name"] for each in told(simulation).stations]
+        assert "late" in [each["name"] for each in told(simulation).stations]
+
+
 def test_of_many_users_some_are_told_evenly_chosen(tiny: Any) -> None:
     scenario = tiny(**{"network.users": {"count": 1201}})
     network = build_network(scenario)

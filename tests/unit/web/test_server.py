@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from fake_watched import FakeRun
+from starlette.datastructures import Headers
 
 from cellfree_sim.errors import UserError
 from cellfree_sim.results.runs import RunStatus
 from cellfree_sim.web import PageServer
 from cellfree_sim.web.app import static_files
+from cellfree_sim.web.guard import Guard
 
 INJECT = {"position_m": [75.0, 12.5], "transfer": "random", "after": "execute", "azimuth_deg": 90.0, "name": "east"}
 
@@ -151,6 +153,16 @@ def test_a_server_for_other_machines_answers_by_address_and_by_its_own_name(run:
         assert client.order("pause", token=None)[0] == 401
 
 
+def test_names_are_known_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small letters, whatever the machine calls itself; and by the address that was asked for, if not 127.0.0.1."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "Lab-PC")
+    for host, names in (("0.0.0.0", ["lab-pc:80", "192.0.2.7"]), ("Lab-PC", ["lab-pc"]), ("127.0.0.2", ["127.0.0.2"])):
+        guard = Guard(lambda *_: None, host, "token")  # type: ignore[arg-type,return-value]
+        for name in names:
+            assert guard._refusal("GET", "/", Headers({"host": name})) is None
+        assert guard._refusal("GET", "/", Headers({"host": "evil.example"})) is not None
+
+
 def test_orders_of_other_pages_are_refused(client: Client, run: FakeRun) -> None:
     for headers in (
         {"Origin": "http://evil.example"},
@@ -193,6 +205,7 @@ def test_a_refusal_comes_in_the_words_of_the_run(client: Client) -> None:
         ("pause", {"for": 3}, "pause: takes nothing; found for"),
         ("pause", [], "allowed: a JSON object"),
         ("pause", b"{", "an order is JSON"),
+        ("pause", b"[" * 4000, "an order is JSON"),
         ("pause", b" " * 5000, "at most 4096 bytes"),
         ("format", {}, "allowed: inject, remove, pause, resume, stop"),
     ],
