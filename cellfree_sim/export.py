@@ -26,11 +26,17 @@ from cellfree_sim.results.state import unpack_state
 from cellfree_sim.scenario import dump_scenario, load_scenario
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
-def export_policy(folder: Path | str) -> TrainedPolicy:
+def export_policy(folder: Path | str, *, announce: Callable[[str], None] | None = None) -> TrainedPolicy:
     """What the run in a folder has learned until its last checkpoint.
+
+    Modules that the run's scenario names are imported, as for `cellfree run`.
+
+    Args:
+        folder: of the run.
+        announce: told of each file that is imported; the log by default.
 
     Raises:
         RunFolderError: there is no such run, or its checkpoints are damaged.
@@ -40,7 +46,7 @@ def export_policy(folder: Path | str) -> TrainedPolicy:
     checkpoint = Checkpoints(run.checkpoints_path).latest()
     if checkpoint is None:
         raise UserError(f"{folder}: there is no checkpoint to take a policy from; run the scenario again")
-    scenario = load_scenario(run.scenario_path, begun=True)
+    scenario = load_scenario(run.scenario_path, begun=True, announce=announce)
     network = Network.from_json(checkpoint.notes["network"])
     states = {name: unpack_state(state) for name, state in checkpoint.parts.items()}
     learned = {name: _arrays(state["policy"]) for name, state in states.items() if "policy" in state}

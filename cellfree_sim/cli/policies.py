@@ -61,9 +61,10 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from cellfree_sim.cli.scenarios import note
     from cellfree_sim.export import export_policy, save_policy
 
-    trained = export_policy(arguments.folder)
+    trained = export_policy(arguments.folder, announce=note)
     show(str(save_policy(trained, arguments.out or Path(arguments.folder) / f"{trained.name}.policy")))
     return DONE
 
