@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,14 +138,18 @@ def check_lives(run: RunStatus) -> None:
 
 
 def _stop_here(run: RunStatus) -> RunStatus:
-    try:
+    until = time.monotonic() + STOP_TIMEOUT_S
+    with suppress(psutil.NoSuchProcess):
         process = psutil.Process(run.pid)
         process.send_signal(signal.SIGTERM)
-        process.wait(STOP_TIMEOUT_S)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired as error:
-        raise CellfreeError(f"{run.run}: process {run.pid} did not end within {STOP_TIMEOUT_S:.0f} s") from error
+        while process.status() != psutil.STATUS_ZOMBIE:  # it has ended; its parent does not care
+            try:
+                process.wait(POLL_S)
+                break
+            except psutil.TimeoutExpired as error:
+                if time.monotonic() > until:
+                    text = f"{run.run}: process {run.pid} did not end within {STOP_TIMEOUT_S:.0f} s"
+                    raise CellfreeError(text) from error
     return _ended(run)
 
 

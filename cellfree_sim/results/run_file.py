@@ -85,7 +85,9 @@ class RunFile:
         if self.host != socket.gethostname():
             return True
         try:
-            began_s: float = psutil.Process(self.pid).create_time()
-            return abs(began_s - self.started_s) < 1.0
+            process = psutil.Process(self.pid)
+            began_s: float = process.create_time()
+            # one that has ended stays on the list of processes until its parent asks; in containers it may never do so
+            return abs(began_s - self.started_s) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False

@@ -75,6 +75,22 @@ def test_a_detached_run_that_is_refused_says_why(capfd: pytest.CaptureFixture[st
     assert not Path("there").exists()
 
 
+def test_a_run_is_over_when_its_process_is_whoever_looks_after_that(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a container, the first process may never ask how others ended: they stay on the list."""
+    parent = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as careless:
+        assert careless.stdout is not None
+        run = psutil.Process(int(careless.stdout.readline()))
+        driver = RunFile(run.pid, run.create_time(), socket.gethostname(), "inline")
+        recorded("late", driver, progress={"step": 3})
+        assert driver.alive()
+        assert main(["stop", "late"]) == 0
+        assert run.status() == psutil.STATUS_ZOMBIE
+        assert not driver.alive()
+        careless.kill()
+    assert "late: vanished" in capsys.readouterr().out
+
+
 def test_each_run_has_its_status(capsys: pytest.CaptureFixture[str]) -> None:
     recorded("a-done", summary={"status": "done", "steps": 7, "engine": "ray"}, progress={"step": 7, "steps": 7})
     recorded("b-alive", RunFile.of_this_process("inline"), progress={"step": 3, "steps": 9, "sum_rate": 1.25})
