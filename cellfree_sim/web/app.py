@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from cellfree_sim.web.threads import in_thread
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from cellfree_sim.watching import Watched
 
@@ -43,6 +44,7 @@ class Page:
         self.feed = Feed(watched)
         self._watched = watched
         self._closing = asyncio.Event()
+        self._streams = 0
         self._files = static_files()
         self.application = Starlette(
             routes=[
@@ -77,9 +79,12 @@ class Page:
         return Response(content, media_type=media_type)
 
     async def _events(self, _: Request) -> Response:
-        if self.feed.pages >= MOST_PAGES:
+        if self._streams >= MOST_PAGES:
             return refusal(503, f"{MOST_PAGES} pages look at this run already; close one")
-        return StreamingResponse(self.feed.events(), media_type="text/event-stream")
+        return _Stream(self.feed.events(), self._count_stream)
+
+    def _count_stream(self, change: int) -> None:
+        self._streams += change
 
     async def _order(self, request: Request) -> Response:
         try:
@@ -100,6 +105,21 @@ class Page:
                 return refusal(409, str(error))
             except CellfreeError as error:
                 return refusal(502, str(error))
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; `count` is told of one stream more, and of one less, whatever becomes of it."""
+
+    def __init__(self, events: AsyncIterator[str], count: Callable[[int], None]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._count(1)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._count(-1)
 
 
 def static_files() -> Mapping[str, tuple[bytes, str]]:

@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from cellfree_sim.errors import UserError
 from cellfree_sim.results.runs import RunStatus
 from cellfree_sim.web import PageServer
 from cellfree_sim.web.app import static_files
+from cellfree_sim.web.feed import MOST_PAGES
 from cellfree_sim.web.guard import Guard
 
 INJECT = {"position_m": [75.0, 12.5], "transfer": "random", "after": "execute", "azimuth_deg": 90.0, "name": "east"}
@@ -222,6 +224,20 @@ def test_what_is_not_there_says_so_in_json(client: Client) -> None:
         status, _, content = client.ask(method, path)
         assert (status, bool(json.loads(content)["error"])) == (expected, True)
     assert client.ask("POST", "/api/orders/stop", b"a=1", Content_Type="application/x-www-form-urlencoded")[0] == 400
+
+
+def test_there_is_an_end_to_how_many_look_however_fast_they_come(client: Client) -> None:
+    streams = [http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=20) for _ in range(MOST_PAGES + 8)]
+    for each in streams:
+        each.request("GET", "/api/events", headers=client._headers("right", {}))
+    statuses = [each.getresponse().status for each in streams]
+    assert (statuses.count(200), statuses.count(503)) == (MOST_PAGES, 8)
+    for each in streams:
+        each.close()
+    until = time.monotonic() + 20
+    while client.ask("HEAD", "/api/events")[0] != 200:
+        assert time.monotonic() < until
+        threading.Event().wait(0.05)
 
 
 def test_several_pages_follow_the_same_run(client: Client, run: FakeRun) -> None:
