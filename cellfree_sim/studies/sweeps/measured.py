@@ -135,15 +135,17 @@ def _label(row: Mapping[str, Any], alone: Collection[str], *, several: bool) -> 
 
 
 def unchanged_references(results: Results) -> set[str]:
-    """References whose sum rate no case changes: they are one line, whichever case ran them."""
+    """References that no case changes, neither their sum rate nor the users at r_min: they are one line, whichever case
+    ran them.
+    """
     table = results.table
     if not _has(table, "sum_rate"):
         return set()
     places = [*results.places[0], "seed"]
     found = set()
     for name, rows in table[table["sum_rate"].notna() & ~table["learned"].astype(bool)].groupby("algorithm"):
-        by = rows.groupby(places, dropna=False)["sum_rate"]
-        if ((by.max() - by.min()) <= 1e-9 * by.max().abs()).all():
+        by = rows.groupby(places, dropna=False)[["sum_rate", "min_rate_satisfied"]]
+        if not ((by.max() - by.min()) > 1e-9 * by.max().abs()).to_numpy().any():
             found.add(str(name))
     return found
 

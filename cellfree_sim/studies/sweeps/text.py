@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cellfree_sim.results.formats import amount, mean_and_error
 from cellfree_sim.scenario.sweep import short_name
 from cellfree_sim.studies.points import Outcome
-from cellfree_sim.studies.sweeps.measured import SNR, Metric, keys_of, means, metrics_of
+from cellfree_sim.studies.sweeps.measured import SNR, Metric, keys_of, means, metrics_of, unchanged_references
 
 if TYPE_CHECKING:
     from cellfree_sim.studies.results import Results
@@ -25,13 +25,19 @@ _HEADS = {
 
 
 def rows(results: Results) -> list[list[str]]:
-    """Means over seeds with standard errors, one row for each algorithm at each place; a head row first."""
+    """Means over seeds with standard errors, one row for each algorithm at each place; a head row first.
+
+    References that all cases ran, and none changes, are there once.
+    """
     metrics, keys = metrics_of(results), keys_of(results)
+    ran = results.table.groupby("algorithm")["case"].nunique()
+    alone = {name for name in unchanged_references(results) if ran[name] == len(set(results.cases))}
     columns = [*(["case"] if any(results.cases) else []), *keys, "algorithm"]
     found: dict[tuple[Any, ...], dict[str, str]] = {}
     for metric in metrics:
         for _, row in means(results, metric).iterrows():
-            place = tuple(row[column] for column in columns)
+            every = "case" in columns and row["algorithm"] in alone
+            place = tuple("all" if every and column == "case" else row[column] for column in columns)
             found.setdefault(place, {})[metric.column] = _cell(metric, row)
     if not found:
         return [["nothing was measured"]]

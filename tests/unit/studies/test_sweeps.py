@@ -77,6 +77,23 @@ def test_means_of_a_sweep_that_trains_are_those_of_its_table(tiny_results: Resul
         assert row["error"] == pytest.approx(max(between, within))
 
 
+def test_a_reference_is_one_line_for_all_cases_only_where_none_changes_it(
+    tiny_results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tiny_results.table
+    again = table[table["algorithm"] == "gsa-zf"].assign(case="bare")  # as if both cases had run it
+    both = pd.concat([table, again], ignore_index=True)
+    monkeypatch.setattr(Results, "table", property(lambda self: both))
+    cases = [line[0] for line in rows(tiny_results) if line[2] == "gsa-zf"]
+    assert cases == ["all"] * again["network.users.count"].nunique()
+    changed = (both["algorithm"] == "gsa-zf") & (both["case"] == "bare")
+    both.loc[changed, "min_rate_satisfied"] = 0.125  # as with another r_min
+    found = means(tiny_results, Metric("min_rate_satisfied", "users"))
+    own = found[(found["algorithm"] == "gsa-zf") & (found["case"] == "bare")]
+    assert len(own) == len(cases) and (own["mean"] == 0.125).all() and set(own["label"]) == {"bare, GSA-ZF"}
+    assert {line[0] for line in rows(tiny_results) if line[2] == "gsa-zf"} == {"learned", "bare"}
+
+
 def test_its_figure_has_the_swept_key_along_x_and_a_panel_for_each_metric(tiny_results: Results) -> None:
     figure = drawn(tiny_results)
     bottom = figure.axes[-1]
