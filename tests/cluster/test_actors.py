@@ -43,7 +43,7 @@ def test_stations_take_and_give_bytes_and_plain_scalars_only(actor: type) -> Non
 def test_the_controller_never_sees_a_tensor() -> None:
     allowed = {bytes, *CONTROL, Seat, list[Seat], tuple[int, int], typing.Mapping[str, bytes]}
     allowed |= {dict[str, str], dict[str, bytes], dict[str, tuple[int, int]]}
-    allowed |= {dict[str, Any], list[tuple[int, dict[str, Any]]]}  # requests and progress, of JSON types
+    allowed |= {float | None, dict[str, Any], list[tuple[int, dict[str, Any]]]}  # requests and progress, of JSON types
     for name, hints in methods(Controller):
         for argument, kind in hints.items():
             same = any(

@@ -37,7 +37,7 @@ def _only_one(monkeypatch):
     extensions.DETECTORS.names()  # whose modules register with it when they are first imported
     registry = Registry("detector", "cellfree_sim.detection.mimo")
     registry.register(Correlator)
-    monkeypatch.setattr(extensions, "DETECTORS", registry)
+    monkeypatch.setitem(extensions.REGISTRIES, "mimo_detectors", registry)
 
 
 @pytest.fixture
