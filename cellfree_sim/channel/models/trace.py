@@ -33,6 +33,7 @@ _MEANING = {
     "c": "real and imaginary part",
 }
 _AT_LEAST = "RB"
+_UPLINK = "an uplink takes drops after all splits, of users with one antenna, on one subcarrier unless it is selective"
 
 
 @CHANNEL_MODELS.register
@@ -129,8 +130,13 @@ class Trace(ChannelModel):
         last = request.first_realisation + total
         needed = {"R": last, "B": request.stations, "N": subcarriers, "T": tx, "I": users, "r": rx}
         chosen: dict[str, slice | int] = {"R": slice(request.first_realisation, last), "B": request.station_index}
-        with self._open() as file:
-            parts = [self._part(file, name, needed, chosen) for name in self._variables()]
+        try:
+            with self._open() as file:
+                parts = [self._part(file, name, needed, chosen) for name in self._variables()]
+        except ChannelError as error:
+            if request.split != "uplink":
+                raise
+            raise ChannelError(f"{error}; {_UPLINK}") from None
         values = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
         if not np.iscomplexobj(values):
             raise ChannelError(

@@ -193,6 +193,16 @@ def test_a_shape_that_does_not_fit_is_told_before_the_run_and_at_it(scenario_of,
         assert "\n" not in str(caught.value) and str(tmp_path / file) in str(caught.value)
 
 
+def test_an_uplink_that_a_file_cannot_serve_says_so(scenario_of, tmp_path):
+    SAVE["t.npz"](tmp_path / "t.npz", channel=recorded())
+    service = {"constellation": "qpsk", "realisations": 5, "services": [{"detector": "lmmse"}]}
+    scenario = scenario_of("t.npz", {"uplink": service})
+    message = "needed R (realisations) at least 65, found 60; N (subcarriers) 1, found 2; r (receive"
+    with pytest.raises(ChannelError, match=re.escape(message)) as caught:
+        station_channels(scenario, build_network(scenario), "sbs-0", "uplink")
+    assert "an uplink takes drops after all splits" in str(caught.value)
+
+
 @formats
 def test_a_missing_variable_is_told_with_those_there_are(scenario_of, tmp_path, file):
     SAVE[file](tmp_path / file, H=recorded(), other=np.zeros((2, 2)))
