@@ -13,11 +13,12 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -167,6 +168,7 @@ class Cluster:
                 num_cpus=cpus,
                 num_gpus=local_gpus(),
                 namespace=self.namespace,
+                job_config=_job(),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 log_to_driver=False,
@@ -354,10 +356,37 @@ def connect(found: Target, namespace: str) -> None:
     on_loopback = _check_welcomes(found)
     try:
         with _on_loopback() if on_loopback else nullcontext():
-            ray.init(address=found.address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                address=found.address,
+                namespace=namespace,
+                job_config=_job(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{found}: cannot join the Ray cluster there: {reason}") from error
+
+
+class _Paths(list[str]):
+    """Where the processes of a run look for modules first: folders in which this process looks, too, and no others."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Add those of `folders` that are on the path of this process."""
+        known = {str(Path(each or ".").resolve()) for each in sys.path}
+        super().extend(each for each in folders if str(Path(each).resolve()) in known)
+
+
+def _job() -> Any:
+    """Settings of a run for Ray, which otherwise lets all processes look in the working directory before anywhere else.
+
+    A file there may have the name of any module: of a ``numpy.py`` or ``agents/`` of somebody the run would die.
+    """
+    from ray.job_config import JobConfig
+
+    job = JobConfig()
+    job._py_driver_sys_path = _Paths()
+    return job
 
 
 def check_speaks(found: Target) -> None:
