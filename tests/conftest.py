@@ -9,7 +9,8 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
 os.environ.update(RAY_worker_niceness="0")  # else whatever runs beside the tests of Ray starves its workers
 os.environ.pop("RAY_ADDRESS", None)
-os.environ.pop("COLUMNS", None)  # processes of pytest-xdist have it, of nobody's terminal
+os.environ.pop("COLUMNS", None)  # processes of pytest-xdist have these, of nobody's terminal
+os.environ.pop("LINES", None)
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
