@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
 import termios
 import threading
@@ -63,6 +64,7 @@ class Terminal:
 
     def lead(self) -> None:
         """Be the terminal from which this process is controlled: Ctrl-C there is a signal for it."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # it is ignored where a shell has put the tests in the background
         os.setsid()
         fcntl.ioctl(self.its, termios.TIOCSCTTY, 0)
 
