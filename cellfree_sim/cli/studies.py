@@ -194,6 +194,8 @@ def seeds(text: str | None) -> list[int] | None:
 
 def teller(title: str = "") -> Callable[[Progress], None]:
     """Says on stderr what has ended, and how long the rest may take; first of all the title."""
+    from cellfree_sim.results.formats import duration
+
     begun = not title
 
     def tell(progress: Progress) -> None:
@@ -203,21 +205,10 @@ def teller(title: str = "") -> Callable[[Progress], None]:
             begun = True
         outcome = progress.outcome
         how = f"{outcome.cpu_seconds:.1f} CPU-s" if outcome.status == "done" else f"{outcome.status}: {outcome.reason}"
-        left = "" if not progress.seconds_left else f", about {_span(progress.seconds_left)} left"
+        left = "" if not progress.seconds_left else f", about {duration(progress.seconds_left, roughly=True)} left"
         complain(f"{progress.done}/{progress.total} points{left}: {progress.point.label} ({how})", kind="")
 
     return tell
-
-
-def _span(seconds: float) -> str:
-    """How long, roughly.
-
-    >>> _span(41), _span(150), _span(9000)
-    ('41 s', '3 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60 + 0.001:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def verdict_text(name: str, title: str, made: Reproduction) -> str:

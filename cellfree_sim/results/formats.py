@@ -68,6 +68,19 @@ def byte_size(size: float) -> str:
     return f"{size:.0f} B"
 
 
+def duration(seconds: float, *, roughly: bool = False) -> str:
+    """How long, with two digits that count; `roughly` in whole minutes, for what is only an estimate.
+
+    >>> duration(12.3), duration(500), duration(9000), duration(150, roughly=True)
+    ('12 s', '8.3 min', '2.5 h', '3 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60 + 0.001:.0f} min" if roughly else f"{seconds / 60:.1f} min"
+
+
 def algorithm_label(algorithm: str) -> str:
     """Name of an algorithm as a paper prints it.
 

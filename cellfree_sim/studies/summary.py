@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cellfree_sim.results.files import write_atomically
-from cellfree_sim.results.formats import count
+from cellfree_sim.results.formats import count, duration
 from cellfree_sim.results.page import Block, Claim, Claims, Links, Note, Page, Picture, Section, Tile, html
 from cellfree_sim.results.report_tables import Row, Table
 from cellfree_sim.studies.reproduce import failure_of, last_verdicts, study_folder
@@ -103,7 +103,7 @@ def page(entries: Sequence[Entry], scale: str) -> Page:
     tiles = [Tile(word, str(words[word]), f"of {count(claims, 'claim')}") for word in WORDS]
     tiles.append(Tile("studies", f"{len(there)} of {len(entries)}", "run at this scale"))
     tiles.append(
-        Tile("computing", _hours(sum(_number(entry, "cpu_seconds") for entry in there)), "CPU time of all points")
+        Tile("computing", duration(sum(_number(entry, "cpu_seconds") for entry in there)), "CPU time of all points")
     )
     sections = [Section("Verdicts", [_by_paper(entries), _by_study(entries)])]
     sections += [Section(entry.study.name, list(_blocks(entry))) for entry in entries if entry.content or entry.trouble]
@@ -143,7 +143,7 @@ def _caption(entry: Entry) -> str:
     content = entry.content
     seeds = [str(seed) for seed in content.get("seeds", ())]
     parts = [f"seed{'' if len(seeds) == 1 else 's'} {', '.join(seeds)}", count(int(_number(entry, "points")), "point")]
-    parts += [f"{_hours(_number(entry, 'cpu_seconds'))} of CPU time", str(content.get("at", ""))[:10]]
+    parts += [f"{duration(_number(entry, 'cpu_seconds'))} of CPU time", str(content.get("at", ""))[:10]]
     return f"{entry.study.name}, scale {content.get('scale', '')}: " + ", ".join(part for part in parts if part)
 
 
@@ -223,14 +223,3 @@ def _number(entry: Entry, key: str) -> float:
 def _dates(entries: Sequence[Entry]) -> list[str]:
     days = sorted({str(entry.content.get("at", ""))[:10] for entry in entries} - {""})
     return [days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"] if days else []
-
-
-def _hours(seconds: float) -> str:
-    """How long, with two digits that count.
-
-    >>> _hours(12.3), _hours(500), _hours(9000)
-    ('12 s', '8.3 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,7 +10,7 @@ import numpy as np
 from cellfree_sim.results.analysis import CONFIDENCE_95, user_rates
 from cellfree_sim.results.comparison import rate_difference
 from cellfree_sim.results.figures import style
-from cellfree_sim.results.figures.distributions import draw_distribution, draw_gains, rate_axis
+from cellfree_sim.results.figures.distributions import draw_distribution, draw_gains, name_panels, rate_axis
 from cellfree_sim.results.figures.traffic import COLOURS as PURPOSE_COLOURS
 from cellfree_sim.results.figures.uplink import LEGEND_ROW_IN, draw_curve, error_bars, looks, shifts
 from cellfree_sim.results.formats import byte_size
@@ -80,16 +80,7 @@ def draw_rates(compared: Sequence[Contender]) -> Figure | None:
     wanted = {each.run.min_rate for each in shown}
     highest = max(float(each.run.rates["rate"].max()) for each in shown)
     rate_axis(users, highest, wanted.pop() if len(wanted) == 1 else None)
-    users.set_xlabel("rate of a user (bit/s/Hz)")
-    users.set_ylabel("share of users at or below")
-    sums.set_xlabel("sum rate of a realisation (bit/s/Hz)")
-    sums.set_ylabel("share of realisations at or below")
-    sums.set_xlim(left=0)
-    style.panel_letter(users, "a", "users")
-    style.panel_letter(sums, "b", "realisations")
-    for axes in (users, sums):
-        axes.set_ylim(0, 1.005)
-        axes.grid()
+    name_panels(users, sums)
     figure.legend(*sums.get_legend_handles_labels(), loc="outside lower center", ncols=_columns(shown, wide=True))
     return figure
 

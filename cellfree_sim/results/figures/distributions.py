@@ -34,16 +34,7 @@ def draw_cdf(run: RunData) -> Figure | None:
         for axes, values in ((users, of_users), (sums, of_users.sum(axis=1, keepdims=True))):
             draw_distribution(axes, values, algorithm_label(name), styles[name])
     rate_axis(users, float(run.rates["rate"].max()), run.min_rate)
-    users.set_xlabel("rate of a user (bit/s/Hz)")
-    users.set_ylabel("share of users at or below")
-    sums.set_xlabel("sum rate of a realisation (bit/s/Hz)")
-    sums.set_ylabel("share of realisations at or below")
-    sums.set_xlim(left=0)
-    style.panel_letter(users, "a", "users")
-    style.panel_letter(sums, "b", "realisations")
-    for axes in (users, sums):
-        axes.set_ylim(0, 1.005)
-        axes.grid()
+    name_panels(users, sums)
     figure.legend(*sums.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 6))
     return figure
 
@@ -111,6 +102,20 @@ def draw_distribution(axes: Axes, values: NDArray[np.float64], name: str, look: 
         label=name,
         **look,
     )
+
+
+def name_panels(users: Axes, sums: Axes) -> None:
+    """Axes of the two panels: rates of users, and sum rates of realisations."""
+    users.set_xlabel("rate of a user (bit/s/Hz)")
+    users.set_ylabel("share of users at or below")
+    sums.set_xlabel("sum rate of a realisation (bit/s/Hz)")
+    sums.set_ylabel("share of realisations at or below")
+    sums.set_xlim(left=0)
+    style.panel_letter(users, "a", "users")
+    style.panel_letter(sums, "b", "realisations")
+    for axes in (users, sums):
+        axes.set_ylim(0, 1.005)
+        axes.grid()
 
 
 def rate_axis(axes: Axes, highest: float, min_rate: float | None) -> None:
